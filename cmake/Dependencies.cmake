@@ -12,7 +12,8 @@ pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(grpcpp REQUIRED IMPORTED_TARGET grpc++)
-pkg_check_modules(grpcpp_reflection REQUIRED IMPORTED_TARGET grpc++_reflection)
+# Debian ships the reflection library without a .pc file.
+find_library(GRPCPP_REFLECTION_LIBRARY grpc++_reflection REQUIRED)
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 
 # Debian's libsentencepiece exports an older protobuf-lite and aborts beside protobuf 3.21,
