@@ -30,8 +30,10 @@ const OpTable& RefOps();
 // The tables that this machine can run, best last: "avx2", "avx512", "avx512-bf16".
 const std::vector<const OpTable*>& CpuOpTables();
 
-// The best of them, or the one called `name` (e.g. from RANKINE_ISA); null when the machine can't run it.
+// The one of them called `name`. Empty: the one that the environment variable RANKINE_ISA names, else the best.
+// Null when this machine can't run it or there is none of that name.
 const OpTable* FindCpuOps(std::string_view name);
+// The best of them, whatever RANKINE_ISA says. The binary's baseline guarantees that there is one.
 const OpTable& BestCpuOps();
 
 }  // namespace rankine

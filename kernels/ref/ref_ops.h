@@ -1,0 +1,13 @@
+// The parts that RefOps is assembled from; each writes its own pointers of the table and no others.
+#pragma once
+
+#include "kernels/op_table.h"
+
+namespace rankine {
+
+void FillRefPacking(OpTable* table);      // pack_rows, gather_rows
+void FillRefProducts(OpTable* table);     // products
+void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert
+void FillRefAttention(OpTable* table);    // rope_append, attention
+
+}  // namespace rankine
