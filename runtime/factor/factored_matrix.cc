@@ -26,7 +26,8 @@ int64_t FactoredMatrix::NumParameters() const {
 
 FactoredMatrix DenseMatrix(std::string name, int64_t out_features, int64_t in_features,
                            Encoding encoding, std::string tensor, std::string bias_tensor) {
-  FactoredMatrix m{.name = std::move(name), .out_features = out_features, .in_features = in_features};
+  FactoredMatrix m{
+      .name = std::move(name), .out_features = out_features, .in_features = in_features};
   m.output_legs = {{"o", out_features}};
   m.input_legs = {{"i", in_features}};
   m.terms = {Term{{Core{.name = "W",

@@ -1,6 +1,7 @@
-// The one host-side description of every linear layer: a sum of terms, each a small tensor network of cores
-// with named legs. It holds no weights: cores name the tensors that carry their numbers. The same language is
-// what factorization.json stores (docs/factorization.md); the planner turns it into steps.
+// The one host-side description of every linear layer: a sum of terms, each a small tensor network
+// of cores with named legs. It holds no weights: cores name the tensors that carry their numbers.
+// The same language is what factorization.json stores (docs/factorization.md); the planner turns it
+// into steps.
 //
 //   dense        W[o,i]
 //   SVD family   U[o,r] S[r] V[r,i]            (a leg may be shared by more than two cores)
@@ -46,7 +47,8 @@ struct Term {
   std::vector<Core> cores;
 };
 
-// Legs of the matrix itself: output_legs multiply (slowest first) to out_features, input_legs to in_features.
+// Legs of the matrix itself: output_legs multiply (slowest first) to out_features, input_legs to
+// in_features.
 struct OuterLeg {
   std::string name;
   int64_t extent = 0;
@@ -56,7 +58,8 @@ struct OuterLeg {
 struct Transform {
   enum class Kind : uint8_t { kPermutation, kHadamard };
   Kind kind = Kind::kPermutation;
-  // kPermutation: an i32 tensor [features], y[k] = x[indices[k]]. kHadamard: signs, [features] of +1 or -1.
+  // kPermutation: an i32 tensor [features], y[k] = x[indices[k]]. kHadamard: signs, [features] of
+  // +1 or -1.
   std::string tensor;
   // kHadamard where features is not a power of two: an orthogonal block [b, b], features = 2^p x b.
   std::string block_tensor;
@@ -82,7 +85,8 @@ struct FactoredMatrix {
   std::string bias_tensor;  // [out_features]; empty = no bias
   std::vector<Transform> input_transforms;
   std::vector<Transform> output_transforms;
-  // A bond leg whose slices fall in importance, so that a prefix is a valid cheaper matrix; empty = none.
+  // A bond leg whose slices fall in importance, so that a prefix is a valid cheaper matrix; empty =
+  // none.
   std::string sorted_leg;
   Provenance provenance;
 
