@@ -13,11 +13,12 @@ enum class RopeType : uint8_t { kDefault, kLinear, kLlama3 };
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;            // kLinear and kLlama3
-  double low_freq_factor = 1.0;   // kLlama3
-  double high_freq_factor = 4.0;  // kLlama3
+  double factor = 1.0;                   // kLinear and kLlama3
+  double low_freq_factor = 1.0;          // kLlama3
+  double high_freq_factor = 4.0;         // kLlama3
   int64_t original_max_position = 8192;  // kLlama3
-  // Divisors of each inverse frequency [head_dim / 2], as GGUF's rope_freqs.weight carries them; empty = none.
+  // Divisors of each inverse frequency [head_dim / 2], as GGUF's rope_freqs.weight carries them;
+  // empty = none.
   std::vector<float> frequency_divisors;
 };
 
