@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/cpu/thread_pool.h"
 #include "models/rope.h"
 
 namespace rankine {
