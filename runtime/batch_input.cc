@@ -2,6 +2,14 @@
 
 namespace rankine {
 
+void BatchInput::Reserve(int64_t max_tokens, int64_t max_sequences, int64_t max_logit_rows) {
+  token_ids.reserve(max_tokens);
+  positions.reserve(max_tokens);
+  slots.reserve(max_tokens);
+  sequences.reserve(max_sequences);
+  logit_rows.reserve(max_logit_rows);
+}
+
 void BatchInput::Clear() {
   token_ids.clear();
   positions.clear();

@@ -20,6 +20,8 @@ struct BatchInput {
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
   int64_t num_logits() const { return static_cast<int64_t>(logit_rows.size()); }
 
+  // Memory for passes of at most this size, so that filling a batch allocates nothing.
+  void Reserve(int64_t max_tokens, int64_t max_sequences, int64_t max_logit_rows);
   // Empties all lists and keeps their memory.
   void Clear();
   // Appends a run of new tokens of one sequence whose first `first_position` tokens are in the

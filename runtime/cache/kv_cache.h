@@ -27,7 +27,10 @@ class KvCache {
   const KvLayer& layer(int64_t index) const { return layers_[index]; }
   const KvCacheOptions& options() const { return options_; }
   int64_t bytes() const;
-  // Bytes of one token over all layers, keys and values and scales.
+  // Overwrites blocks with zeros. For blocks of a sequence that produced NaN: kernels may multiply
+  // what is stale in a block by a probability of 0, and 0 x NaN would reach the next owner.
+  void ZeroBlocks(Device& device, const std::vector<int32_t>& block_ids) const;
+  // Bytes of one token over all layers, keys and values and scales. On overflow: the largest int64.
   static int64_t BytesPerToken(const KvCacheOptions& options);
 
  private:
