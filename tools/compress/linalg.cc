@@ -1,0 +1,184 @@
+// Everything goes through the left singular vectors U: once they are known, both approximations are
+// U U^T W. Where W is wide they are the eigenvectors of the m x m Gram matrix; where it is tall the
+// n x n side is cheaper: its eigenvectors Q give Y = W H^1/2 Q = U S, and a QR of Y restores the
+// orthogonality that dividing small columns by their length would lose.
+#include "tools/compress/linalg.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "Eigen/Cholesky"
+#include "Eigen/Eigenvalues"
+#include "Eigen/QR"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/check.h"
+
+namespace rankine {
+namespace {
+
+using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using ColMajor = Eigen::MatrixXd;
+
+// Below this share of s_1 the square root of an f64 quadratic form has no digit left.
+constexpr double kResolvedShare = 1e-8;
+
+Eigen::Map<const RowMajor> View(const Matrix64& a) {
+  return Eigen::Map<const RowMajor>(a.values.data(), a.rows, a.cols);
+}
+
+Eigen::Map<RowMajor> View(Matrix64& a) {
+  return Eigen::Map<RowMajor>(a.values.data(), a.rows, a.cols);
+}
+
+absl::Status CheckArguments(const Matrix64& w, int64_t rank) {
+  if (rank < 1 || rank > std::min(w.rows, w.cols)) {
+    return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " is outside [1, ",
+                                                   std::min(w.rows, w.cols), "] of a ", w.rows,
+                                                   " x ", w.cols, " matrix"));
+  }
+  return CheckFinite(w);
+}
+
+// Eigenvectors of the r largest eigenvalues of a symmetric matrix, largest first [n, r].
+absl::StatusOr<ColMajor> LargestEigenvectors(const ColMajor& symmetric, int64_t r) {
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(symmetric);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError(absl::StrCat("the eigendecomposition of a ", symmetric.rows(), " x ",
+                                            symmetric.cols(), " Gram matrix did not converge"));
+  }
+  return ColMajor(solver.eigenvectors().rightCols(r).rowwise().reverse());
+}
+
+// L with L L^T = h: Cholesky, or eigenvectors times root eigenvalues where h is singular. Rounding
+// makes eigenvalues that are zero slightly negative; they count as zero.
+absl::StatusOr<ColMajor> SquareRoot(const ColMajor& h) {
+  const Eigen::LLT<ColMajor> cholesky(h);
+  if (cholesky.info() == Eigen::Success) return ColMajor(cholesky.matrixL());
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(h);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError("the eigendecomposition of the second moments did not converge");
+  }
+  const Eigen::VectorXd roots = solver.eigenvalues().cwiseMax(0.0).cwiseSqrt();
+  return ColMajor(solver.eigenvectors() * roots.asDiagonal());
+}
+
+// The r first left singular vectors of a tall y = W H^1/2, from its n x n Gram matrix.
+absl::StatusOr<ColMajor> LeftVectorsOfTall(const ColMajor& y, int64_t r) {
+  const ColMajor gram = y.transpose() * y;
+  const auto right = LargestEigenvectors(gram, r);
+  if (!right.ok()) return right.status();
+  const Eigen::HouseholderQR<ColMajor> qr(y * *right);
+  return ColMajor(qr.householderQ() * ColMajor::Identity(y.rows(), r));
+}
+
+// Orders the slices by falling length; ties keep their place.
+void SortSlices(const Eigen::VectorXd& lengths, ColMajor* u, RowMajor* b, std::vector<double>* s) {
+  std::vector<int64_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t c) { return lengths[a] > lengths[c]; });
+  ColMajor sorted_u(u->rows(), u->cols());
+  RowMajor sorted_b(b->rows(), b->cols());
+  s->resize(order.size());
+  for (size_t k = 0; k < order.size(); ++k) {
+    sorted_u.col(k) = u->col(order[k]);
+    sorted_b.row(k) = b->row(order[k]);
+    (*s)[k] = lengths[order[k]];
+  }
+  u->swap(sorted_u);
+  b->swap(sorted_b);
+}
+
+// Factors of U (U^T W), given the lengths of the slices b = U^T W in the norm of choice. Lengths
+// below `floor` times the largest are raised to it.
+SvdFactors MakeFactors(ColMajor u, RowMajor b, const Eigen::VectorXd& lengths, double floor) {
+  SvdFactors f;
+  SortSlices(lengths, &u, &b, &f.s);
+  for (int64_t k = 0; k < b.rows(); ++k) {
+    f.s[k] = std::max(f.s[k], floor * f.s[0]);
+    if (f.s[k] > 0) b.row(k) /= f.s[k];
+  }
+  f.u = Matrix64(u.rows(), u.cols());
+  View(f.u) = u;
+  f.v = Matrix64(b.rows(), b.cols());
+  View(f.v) = b;
+  return f;
+}
+
+}  // namespace
+
+absl::Status CheckFinite(const Matrix64& a) {
+  for (size_t i = 0; i < a.values.size(); ++i) {
+    if (!std::isfinite(a.values[i])) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the value at row ", i / a.cols, ", column ", i % a.cols, " is not finite"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank) {
+  if (auto status = CheckArguments(w, rank); !status.ok()) return status;
+  const auto view = View(w);
+  auto u = w.rows <= w.cols ? LargestEigenvectors(view * view.transpose(), rank)
+                            : LeftVectorsOfTall(view, rank);
+  if (!u.ok()) return u.status();
+  RowMajor b = u->transpose() * view;
+  const Eigen::VectorXd lengths = b.rowwise().norm();
+  return MakeFactors(*std::move(u), std::move(b), lengths, 0);
+}
+
+absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank) {
+  if (auto status = CheckArguments(w, rank); !status.ok()) return status;
+  if (h.rows != w.cols || h.cols != w.cols) {
+    return absl::InvalidArgumentError(absl::StrCat("second moments of ", h.rows, " x ", h.cols,
+                                                   " do not fit a ", w.rows, " x ", w.cols,
+                                                   " matrix"));
+  }
+  if (auto status = CheckFinite(h); !status.ok()) return status;
+  const auto view = View(w);
+  const ColMajor moments = View(h);
+  absl::StatusOr<ColMajor> u;
+  if (w.rows <= w.cols) {
+    const ColMajor wh = view * moments;
+    u = LargestEigenvectors(wh * view.transpose(), rank);
+  } else {
+    const auto root = SquareRoot(moments);
+    if (!root.ok()) return root.status();
+    u = LeftVectorsOfTall(view * *root, rank);
+  }
+  if (!u.ok()) return u.status();
+  RowMajor b = u->transpose() * view;
+  const Eigen::VectorXd lengths =
+      (b * moments).cwiseProduct(b).rowwise().sum().cwiseMax(0.0).cwiseSqrt();
+  if (lengths.maxCoeff() == 0 && view.squaredNorm() > 0) {
+    return absl::InvalidArgumentError(
+        "the calibration text never excites this matrix: its weighted output is zero");
+  }
+  return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
+}
+
+Matrix64 Product(const SvdFactors& f) {
+  Matrix64 w(f.u.rows, f.v.cols);
+  const Eigen::Map<const Eigen::VectorXd> s(f.s.data(), static_cast<int64_t>(f.s.size()));
+  View(w).noalias() = (View(f.u) * s.asDiagonal()) * View(f.v);
+  return w;
+}
+
+Matrix64 Difference(const Matrix64& a, const Matrix64& b) {
+  RK_CHECK(a.rows == b.rows && a.cols == b.cols);
+  Matrix64 d(a.rows, a.cols);
+  View(d) = View(a) - View(b);
+  return d;
+}
+
+double SquaredNorm(const Matrix64& a) { return View(a).squaredNorm(); }
+
+double SquaredWeightedNorm(const Matrix64& a, const Matrix64& h) {
+  RK_CHECK(h.rows == a.cols && h.cols == a.cols);
+  const RowMajor ah = View(a) * View(h);
+  return std::max(0.0, ah.cwiseProduct(View(a)).sum());
+}
+
+}  // namespace rankine

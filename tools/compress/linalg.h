@@ -1,0 +1,71 @@
+// Dense linear algebra of the factorisation methods, in f64: truncated SVDs, plain and weighted by
+// the second moments of a layer's input, and the norms that errors are stated in. W is [m, n]
+// (out x in), H = X X^T / T is [n, n].
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace rankine {
+
+// A row-major matrix that owns its numbers.
+struct Matrix64 {
+  Matrix64() = default;
+  Matrix64(int64_t num_rows, int64_t num_cols)
+      : rows(num_rows), cols(num_cols), values(static_cast<size_t>(num_rows * num_cols)) {}
+
+  double* Row(int64_t row) { return values.data() + row * cols; }
+  const double* Row(int64_t row) const { return values.data() + row * cols; }
+  double& operator()(int64_t row, int64_t col) { return Row(row)[col]; }
+  double operator()(int64_t row, int64_t col) const { return Row(row)[col]; }
+
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<double> values;
+};
+
+// W' = u diag(s) v. The columns of u are orthonormal, s falls.
+struct SvdFactors {
+  Matrix64 u;             // [m, r]
+  std::vector<double> s;  // [r]
+  Matrix64 v;             // [r, n]
+};
+
+// The best rank-r approximation in the Frobenius norm: W' = U_r (U_r^T W). The rows of v have
+// length one, or zero where s is zero. kInvalidArgument: a rank outside [1, min(m, n)], or a value
+// that is not finite. kInternal: the eigendecomposition did not converge.
+//
+// Accuracy: U_r comes from the Gram matrix of the smaller side, so with e = min(m, n) eps its
+// subspace is off by e s_1^2 / (s_r^2 - s_(r+1)^2) and s_k by e s_1^2 / s_k; the error of the
+// product exceeds the optimum only in second order of that.
+absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank);
+
+// The best rank-r approximation in the norm ||(W - W') H^1/2||_F (SVD-LLM, arXiv 2403.07378): with
+// U the left singular vectors of W H^1/2, W' = U_r (U_r^T W). Nothing is inverted, so H may be
+// singular and needs no damping. s_k is the singular value of W H^1/2, which is exactly the loss of
+// dropping slice k; v = diag(1/s) U^T W, whose rows are not orthonormal. A slice that the
+// calibration never saw (s_k below 1e-8 s_1, where f64 no longer resolves it) keeps its weights
+// under an s_k raised to that floor.
+// Errors as TruncatedSvd, and kInvalidArgument when h is not [n, n] or W H W^T is zero though W is
+// not.
+absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank);
+
+// u diag(s) v.
+Matrix64 Product(const SvdFactors& factors);
+
+// a - b. Requires equal shapes.
+Matrix64 Difference(const Matrix64& a, const Matrix64& b);
+
+// sum of squares.
+double SquaredNorm(const Matrix64& a);
+
+// ||A H^1/2||_F^2 = trace(A H A^T), not below zero. Requires h [a.cols, a.cols].
+double SquaredWeightedNorm(const Matrix64& a, const Matrix64& h);
+
+// kInvalidArgument when a value is NaN or infinite.
+absl::Status CheckFinite(const Matrix64& a);
+
+}  // namespace rankine
