@@ -24,6 +24,8 @@ struct LegRange {
   std::string name;
   int64_t offset = 0;
   int64_t extent = 0;
+  // Of the leg in the stored tensor, where that is more than this matrix takes; 0 = extent.
+  int64_t stored_extent = 0;
 };
 
 // A tensor that carries a part of a core's numbers, by role: "values" for float encodings;

@@ -1,0 +1,191 @@
+// OpenFolder: a Hugging Face style folder with config.json, safetensors and, for factorised models,
+// factorization.json.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "models/checkpoint/checkpoint.h"
+#include "models/checkpoint/float_convert.h"
+#include "models/checkpoint/folder_checks.h"
+#include "models/checkpoint/json.h"
+#include "models/checkpoint/manifest.h"
+#include "models/checkpoint/model_config.h"
+#include "models/checkpoint/safetensors.h"
+#include "models/llama_layout.h"
+#include "models/status_macros.h"
+
+namespace rankine {
+namespace {
+
+// Bytes read at a time where the type changes on the way: enough to make a system call cheap, small
+// enough to stay in L2.
+constexpr int64_t kStagingBytes = 256 << 10;
+
+// False when values of that type are not ours to read.
+bool DTypeOf(const std::string& format_name, DType* dtype) {
+  static constexpr std::pair<const char*, DType> kTypes[] = {
+      {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16},
+      {"I8", DType::kI8},   {"U8", DType::kU8},   {"I32", DType::kI32}};
+  for (const auto& [name, type] : kTypes) {
+    if (format_name == name) {
+      *dtype = type;
+      return true;
+    }
+  }
+  return false;
+}
+
+class FolderCheckpoint : public Checkpoint {
+ public:
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path) {
+    auto checkpoint = std::make_unique<FolderCheckpoint>();
+    RK_RETURN_IF_ERROR(checkpoint->Load(path));
+    return checkpoint;
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const TensorInfo* Find(std::string_view name) const override {
+    const SafetensorsEntry* entry = files_->Find(name);
+    return entry == nullptr ? nullptr : &tensors_[entry - files_->entries().data()];
+  }
+  absl::Status ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, DType dtype,
+                        void* out) const override;
+  const std::vector<FactoredMatrix>& factored() const override { return factored_; }
+  const std::string& folder() const override { return tokenizer_folder_; }
+  const GgufVocabulary* gguf_vocabulary() const override { return nullptr; }
+
+ private:
+  absl::Status Load(const std::string& path);
+  absl::Status LoadConfig();
+  void ListTensors();
+  absl::Status LoadManifest();
+  absl::Status LoadRopeFrequencies();
+  bool HasFile(const char* name) const {
+    std::error_code ignored;
+    return std::filesystem::exists(absl::StrCat(path_, "/", name), ignored);
+  }
+
+  std::string path_;
+  std::string tokenizer_folder_;
+  ModelConfig config_;
+  std::optional<SafetensorsSet> files_;
+  std::vector<TensorInfo> tensors_;  // in the order of files_->entries()
+  std::vector<FactoredMatrix> factored_;
+};
+
+absl::Status FolderCheckpoint::LoadConfig() {
+  if (!HasFile("config.json")) {
+    return absl::NotFoundError(absl::StrCat(path_, ": no config.json: not a model folder"));
+  }
+  RK_ASSIGN_OR_RETURN(const JsonValue config, JsonValue::ParseFile(path_ + "/config.json"));
+  RK_ASSIGN_OR_RETURN(config_, ParseModelConfig(config));
+  if (!HasFile("generation_config.json")) return absl::OkStatus();
+  RK_ASSIGN_OR_RETURN(const JsonValue generation,
+                      JsonValue::ParseFile(path_ + "/generation_config.json"));
+  return MergeGenerationConfig(generation, &config_);
+}
+
+void FolderCheckpoint::ListTensors() {
+  for (const SafetensorsEntry& entry : files_->entries()) {
+    TensorInfo info{.name = entry.name,
+                    .stored_type = entry.dtype,
+                    .shape = entry.shape,
+                    .stored_bytes = entry.bytes};
+    if (!DTypeOf(entry.dtype, &info.natural_dtype)) info.natural_dtype = DType::kF32;
+    tensors_.push_back(std::move(info));
+  }
+}
+
+absl::Status FolderCheckpoint::LoadManifest() {
+  if (!HasFile("factorization.json")) return absl::OkStatus();
+  const std::string manifest = path_ + "/factorization.json";
+  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(manifest));
+  RK_ASSIGN_OR_RETURN(factored_, ParseManifest(text, manifest));
+  return absl::OkStatus();
+}
+
+absl::Status FolderCheckpoint::LoadRopeFrequencies() {
+  const TensorInfo* tensor = Find(kRopeFreqsTensor);
+  if (tensor == nullptr) return absl::OkStatus();
+  std::vector<float>& divisors = config_.rope.frequency_divisors;
+  divisors.resize(static_cast<size_t>(config_.head_dim / 2));
+  RK_RETURN_IF_ERROR(ReadRows(*tensor, 0, 1, DType::kF32, divisors.data()));
+  for (const float divisor : divisors) {
+    if (!(divisor > 0)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": tensor ", kRopeFreqsTensor, ": ", divisor, " is not positive"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FolderCheckpoint::Load(const std::string& path) {
+  path_ = path;
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    return absl::NotFoundError(absl::StrCat(path, ": no such folder"));
+  }
+  RK_RETURN_IF_ERROR(LoadConfig());
+  RK_ASSIGN_OR_RETURN(files_, SafetensorsSet::Open(path));
+  ListTensors();
+  const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
+  RK_RETURN_IF_ERROR(LoadManifest());
+  RK_RETURN_IF_ERROR(CheckModelTensors(config_, tensors_, lookup, factored_, path));
+  RK_RETURN_IF_ERROR(LoadRopeFrequencies());
+  if (HasFile("tokenizer.json") || HasFile("tokenizer.model")) tokenizer_folder_ = path;
+  return absl::OkStatus();
+}
+
+absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_begin,
+                                        int64_t row_end, DType dtype, void* out) const {
+  const SafetensorsEntry* entry = files_->Find(tensor.name);
+  if (entry == nullptr) {
+    return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", tensor.name));
+  }
+  DType stored;
+  if (!DTypeOf(entry->dtype, &stored) || !IsFloat(stored) || !IsFloat(dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", tensor.name,
+                                                   ": cannot read ", entry->dtype, " as ",
+                                                   Name(dtype).data()));
+  }
+  const int64_t size = static_cast<int64_t>(SizeOf(stored));
+  const int64_t rows = entry->shape.size() <= 1 ? 1 : entry->shape[0];
+  if (row_begin < 0 || row_end < row_begin || row_end > rows) {
+    return absl::OutOfRangeError(absl::StrCat(path_, ": tensor ", tensor.name, ": rows ", row_begin,
+                                              " to ", row_end, " of ", rows));
+  }
+  if (rows == 0) return absl::OkStatus();
+  const int64_t cols = entry->bytes / size / rows;
+  const int64_t begin = row_begin * cols;
+  const int64_t count = (row_end - row_begin) * cols;
+  std::vector<char> staging;
+  const int64_t step = stored == dtype ? std::max<int64_t>(count, 1) : kStagingBytes / size;
+  if (stored != dtype) staging.resize(static_cast<size_t>(std::min(step, count) * size));
+  for (int64_t done = 0; done < count; done += step) {
+    const int64_t now = std::min(step, count - done);
+    char* target = static_cast<char*>(out) + done * static_cast<int64_t>(SizeOf(dtype));
+    char* raw = stored == dtype ? target : staging.data();
+    RK_RETURN_IF_ERROR(files_->Read(*entry, (begin + done) * size, now * size, raw));
+    const int64_t bad = ConvertFloats(stored, raw, dtype, target, now);
+    if (bad < 0) continue;
+    const float value = FloatAt(stored, raw, bad);
+    const int64_t index = begin + done + bad;
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, ": tensor ", tensor.name, ": the value ", value, " at row ",
+                     index / cols, ", column ", index % cols,
+                     std::isfinite(value) ? absl::StrCat(" does not fit in ", Name(dtype).data())
+                                          : std::string(" is not finite")));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFolder(const std::string& path) {
+  return FolderCheckpoint::Open(path);
+}
+
+}  // namespace rankine
