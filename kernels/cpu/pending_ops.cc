@@ -5,15 +5,6 @@
 
 namespace rankine {
 
-void FillRefPacking(OpTable*) {}
-void FillPackingAvx2(OpTable*) {}
-void FillPackingAvx512(OpTable*) {}
-
-void FillRefProducts(OpTable*) {}
-void FillProductsAvx2(OpTable*) {}
-void FillProductsAvx512(OpTable*) {}
-void FillProductsAvx512Bf16(OpTable*) {}
-
 void FillRefElementwise(OpTable*) {}
 void FillElementwiseAvx2(OpTable*) {}
 void FillElementwiseAvx512(OpTable*) {}
