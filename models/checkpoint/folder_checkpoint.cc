@@ -13,6 +13,7 @@
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
 #include "models/checkpoint/safetensors.h"
+#include "models/checkpoint/validate.h"
 #include "models/llama_layout.h"
 #include "models/status_macros.h"
 
@@ -104,6 +105,12 @@ absl::Status FolderCheckpoint::LoadManifest() {
   const std::string manifest = path_ + "/factorization.json";
   RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(manifest));
   RK_ASSIGN_OR_RETURN(factored_, ParseManifest(text, manifest));
+  const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
+  for (const FactoredMatrix& matrix : factored_) {
+    if (const absl::Status status = ValidateMatrix(matrix, lookup); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat(manifest, ": ", status.message()));
+    }
+  }
   return absl::OkStatus();
 }
 

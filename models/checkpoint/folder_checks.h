@@ -1,17 +1,14 @@
 // Does a set of tensors make up the model that the config describes?
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "models/checkpoint/checkpoint.h"
+#include "models/checkpoint/validate.h"
 
 namespace rankine {
-
-// Null when there is no tensor of that name.
-using TensorLookup = std::function<const TensorInfo*(const std::string&)>;
 
 // Every linear layer is there once, dense (`name`.weight) or as an entry of `factored`; vectors,
 // embedding and biases too; shapes and float types are right; nothing is left over but a short list
