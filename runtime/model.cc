@@ -8,6 +8,7 @@ MatrixView Forward(const Model& model, const BatchInput& batch, const KvCache* c
   for (int64_t layer = 0; layer < model.shape().num_layers; ++layer) {
     model.Layer(layer, batch, cache, workspace);
   }
+  if (batch.num_logits() == 0) return MatrixView{};
   return model.Head(batch, workspace);
 }
 

@@ -74,7 +74,7 @@ class Model {
   virtual int64_t weight_bytes_per_token() const = 0;
 };
 
-// Embed, every layer, Head.
+// Embed, every layer, Head; an empty view when the batch wants no logits (a prompt's middle chunk).
 MatrixView Forward(const Model& model, const BatchInput& batch, const KvCache* cache,
                    Workspace& workspace);
 

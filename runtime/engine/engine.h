@@ -17,19 +17,20 @@ namespace rankine {
 
 struct EngineOptions {
   DType kv_dtype = DType::kF16;
-  // Tokens of KV cache over all sequences; 0 = what kv_cache_bytes holds, at least one full context
-  // when that fits.
+  // Tokens of KV cache over all sequences; 0 = what kv_cache_bytes holds, but no more than
+  // max_running full contexts.
   int64_t kv_cache_tokens = 0;
   int64_t kv_cache_bytes = int64_t{1} << 30;
   int64_t max_batch_tokens = 512;  // token budget of a step: prompts are cut into chunks
-  int64_t max_running = 64;        // sequences in a step
+  int64_t max_running = 64;        // sequences in a step; at most max_batch_tokens are used
   int64_t max_queued = 1024;       // requests waiting; beyond: kResourceExhausted
-  int64_t max_queued_tokens = int64_t{1} << 20;
+  int64_t max_queued_tokens = int64_t{1} << 20;  // of their prompts
 };
 
 struct EngineStats {
   int64_t kv_blocks_total = 0;
   int64_t kv_blocks_free = 0;
+  int64_t kv_cache_bytes = 0;
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t steps = 0;
@@ -45,9 +46,10 @@ class Engine {
   // Stops at once: running requests finish as kCancelled.
   ~Engine();
 
-  // kInvalidArgument: an empty prompt, a token outside the vocabulary, a bad sampling parameter, or
-  // a prompt that can never fit in the context or in the cache. kResourceExhausted: the queue is
-  // full. kUnavailable: stopping.
+  // An answer ends with kLength where max_new_tokens or the context is reached.
+  // kInvalidArgument: an empty prompt, max_new_tokens < 1, a token outside the vocabulary, a bad
+  // sampling parameter, or a prompt that leaves no room for an answer in max_context().
+  // kResourceExhausted: the queue is full. kUnavailable: draining or stopping.
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(Request request,
                                                       std::function<void()> notify = {});
   // Frees the request's KV blocks within one step; its stream ends with kCancelled (or kStopString
@@ -62,7 +64,11 @@ class Engine {
   bool WaitIdle(int64_t timeout_ms);
 
   EngineStats stats() const;
+  // As in use: kv_cache_tokens and kv_cache_bytes are those of the cache that was made.
   const EngineOptions& options() const;
+  // Tokens that a prompt and its answer may have together: the model's context, or all of the cache
+  // where that is smaller.
+  int64_t max_context() const;
 
  private:
   class Impl;

@@ -27,7 +27,7 @@ enum class FinishReason : uint8_t { kNone, kStopToken, kStopString, kLength, kCa
 // "stop_token", "stop_string", "length", "cancelled", "error"; "" for kNone.
 const char* Name(FinishReason reason);
 
-// Microseconds since admission.
+// Microseconds since Submit; reported with the end of a stream. 0 for what was never reached.
 struct RequestTiming {
   int64_t queue_us = 0;        // until its first token was computed on
   int64_t first_token_us = 0;  // until its first new token

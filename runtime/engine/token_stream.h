@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "runtime/engine/request.h"
 
@@ -22,7 +23,7 @@ class TokenStream {
   // Consumer. Moves everything pending into *events; false when nothing was pending.
   // After events with a finish reason nothing follows.
   bool Poll(TokenEvents* events);
-  // Blocks until Poll would return true.
+  // Blocks until Poll would return true. Not after the end was taken.
   void Wait();
 
   // Producer.
