@@ -1,0 +1,242 @@
+// Products against the machine: GB/s over the read bandwidth for few tokens, GFLOP/s over the peak
+// for many, and a factored pair against the dense matrix. Bandwidth and peak are measured
+// interleaved with what is judged; a product walks over copies of its weights that together exceed
+// the last-level cache.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/huge_buffer.h"
+#include "kernels/cpu/machine_peak.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/op_table.h"
+
+namespace rankine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Several times the last-level cache of the machines we know.
+constexpr int64_t kWeightBytes = 400 << 20;
+
+double Seconds(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+// RANKINE_BENCH_THREADS sets the number of threads.
+ThreadPool& Pool() {
+  static ThreadPool pool([] {
+    const char* threads = std::getenv("RANKINE_BENCH_THREADS");
+    return threads != nullptr ? std::max(1, std::atoi(threads)) : DefaultNumThreads();
+  }());
+  return pool;
+}
+
+ReadProbe& Probe() {
+  static ReadProbe probe;
+  return probe;
+}
+
+// Small values of either sign: neither denormals nor growth may change the timing.
+void FillRandom(char* data, int64_t bytes, DType dtype) {
+  uint64_t state = 1;
+  const int64_t count = bytes / static_cast<int64_t>(SizeOf(dtype));
+  for (int64_t i = 0; i < count; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const float value = (static_cast<float>(state >> 40) * 0x1p-23f - 1.0f) * 0.05f;
+    if (dtype == DType::kF32) reinterpret_cast<float*>(data)[i] = value;
+    if (dtype == DType::kF16) reinterpret_cast<F16*>(data)[i] = ToF16(value);
+    if (dtype == DType::kBF16) reinterpret_cast<BF16*>(data)[i] = ToBF16(value);
+  }
+}
+
+// Copies of one packed matrix.
+struct Weights {
+  Weights(int64_t n, int64_t k, DType dtype, int64_t total_bytes)
+      : bytes(PackedBytes(dtype, n, k)),
+        copies(std::max<int64_t>(1, total_bytes / bytes)),
+        buffer(bytes * copies) {
+    FillRandom(buffer.data(), bytes, dtype);
+    for (int64_t c = 1; c < copies; ++c) {
+      std::memcpy(buffer.data() + c * bytes, buffer.data(), bytes);
+    }
+    core = {.dtype = dtype, .n = n, .k = k, .block_stride = PackedBlockBytes(dtype, k)};
+  }
+  PackedCore Copy(int64_t index) const {
+    PackedCore copy = core;
+    copy.data = buffer.data() + index % copies * bytes;
+    return copy;
+  }
+
+  int64_t bytes, copies;
+  HugeBuffer buffer;
+  PackedCore core;
+};
+
+struct Activations {
+  Activations(int64_t tokens, int64_t columns, DType dtype)
+      : buffer(tokens * RoundUp(columns, kColumnPad) * static_cast<int64_t>(SizeOf(dtype))) {
+    view = {.data = buffer.data(),
+            .dtype = dtype,
+            .rows = tokens,
+            .cols = columns,
+            .stride = RoundUp(columns, kColumnPad)};
+    FillRandom(buffer.data(), tokens * view.stride * static_cast<int64_t>(SizeOf(dtype)), dtype);
+  }
+  HugeBuffer buffer;
+  MatrixView view;
+};
+
+double Median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+struct Shape {
+  const char* name;
+  int64_t n, k;
+};
+
+constexpr Shape kShapes[] = {
+    {"qkv_960x576", 960, 576},    {"o_576x576", 576, 576},        {"gate_up_3072x576", 3072, 576},
+    {"down_576x1536", 576, 1536}, {"head_49152x576", 49152, 576}, {"4096x4096", 4096, 4096},
+    {"11008x4096", 11008, 4096},
+};
+
+struct Case {
+  const OpTable* ops;
+  Shape shape;
+  int64_t tokens;
+  DType weights, x;
+};
+
+// The best bandwidth and peak seen while a case runs, measured again every tenth of a second of
+// products.
+class Machine {
+ public:
+  Machine(Stream stream, FlopKind kind) : stream_(stream), kind_(kind) {}
+
+  void Update(double product_seconds) {
+    since_ += product_seconds;
+    if (since_ < 0.1) return;
+    since_ = 0;
+    bandwidth_ = std::max(bandwidth_, Probe().Measure(stream_));
+    peak_ = std::max(peak_, MeasurePeakFlops(stream_, kind_, 1));
+  }
+  double bandwidth() const { return bandwidth_; }
+  double peak() const { return peak_; }
+
+ private:
+  Stream stream_;
+  FlopKind kind_;
+  double bandwidth_ = 0, peak_ = 0, since_ = 1;
+};
+
+void ProductCase(benchmark::State& state, Case c) {
+  const Stream stream{&Pool()};
+  Weights w(c.shape.n, c.shape.k, c.weights, kWeightBytes);
+  Activations x(c.tokens, c.shape.k, c.x), y(c.tokens, c.shape.n, DType::kF32);
+  const bool pairs = c.weights == DType::kBF16 && c.x == DType::kBF16;
+  Machine machine(stream, pairs ? FlopKind::kBF16 : FlopKind::kF32);
+  std::vector<double> seconds;
+  int64_t copy = 0;
+  double last = 0;
+  for (auto _ : state) {
+    machine.Update(last);
+    const Product product{.weights = w.Copy(copy++), .x = x.view, .y = y.view};
+    const auto start = Clock::now();
+    c.ops->products({.products = &product, .num_products = 1, .num_tokens = c.tokens}, stream);
+    last = Seconds(start, Clock::now());
+    state.SetIterationTime(last);
+    seconds.push_back(last);
+  }
+  const double median = Median(seconds);
+  const double flops = 2.0 * c.shape.n * c.shape.k * c.tokens / median;
+  state.counters["GB/s"] = w.bytes / median * 1e-9;
+  state.counters["of_bandwidth"] = w.bytes / median / machine.bandwidth();
+  state.counters["GFLOP/s"] = flops * 1e-9;
+  state.counters["of_peak"] = flops / machine.peak();
+  // On a machine that others use too: the fastest run, to the best probe.
+  const double speedup = median / *std::min_element(seconds.begin(), seconds.end());
+  state.counters["best_of_bandwidth"] = w.bytes / median / machine.bandwidth() * speedup;
+  state.counters["best_of_peak"] = flops / machine.peak() * speedup;
+}
+
+// Dense W against U S V at half the parameters, one token, in turns: how much of the saving in
+// bytes is kept.
+void FactoredCase(benchmark::State& state, const OpTable* ops, Shape shape) {
+  const Stream stream{&Pool()};
+  const int64_t rank = RoundUp(shape.n * shape.k / 2 / (shape.n + shape.k), kBlockRows);
+  Weights dense(shape.n, shape.k, DType::kBF16, kWeightBytes);
+  Weights u(shape.n, rank, DType::kBF16, kWeightBytes / 4);
+  Weights v(rank, shape.k, DType::kBF16, kWeightBytes / 4);
+  Activations x(1, shape.k, DType::kBF16), middle(1, rank, DType::kBF16);
+  Activations y(1, shape.n, DType::kF32), s(1, rank, DType::kF32);
+  std::vector<double> dense_seconds, factored_seconds;
+  int64_t copy = 0;
+  for (auto _ : state) {
+    const Product whole{.weights = dense.Copy(copy), .x = x.view, .y = y.view};
+    const Product first{
+        .weights = v.Copy(copy), .x = x.view, .y = middle.view, .scale = s.view.Row<float>(0)};
+    const Product second{.weights = u.Copy(copy), .x = middle.view, .y = y.view};
+    ++copy;
+    const auto start = Clock::now();
+    ops->products({.products = &whole, .num_products = 1, .num_tokens = 1}, stream);
+    const auto between = Clock::now();
+    ops->products({.products = &first, .num_products = 1, .num_tokens = 1}, stream);
+    ops->products({.products = &second, .num_products = 1, .num_tokens = 1}, stream);
+    dense_seconds.push_back(Seconds(start, between));
+    factored_seconds.push_back(Seconds(between, Clock::now()));
+    state.SetIterationTime(factored_seconds.back());
+  }
+  const double ratio = Median(dense_seconds) / Median(factored_seconds);
+  const double bytes_ratio = static_cast<double>(dense.bytes) / (u.bytes + v.bytes);
+  state.counters["rank"] = rank;
+  state.counters["speedup"] = ratio;
+  state.counters["bytes_ratio"] = bytes_ratio;
+  state.counters["speedup/bytes_ratio"] = ratio / bytes_ratio;
+}
+
+void RegisterProduct(const Case& c) {
+  const std::string name = std::string("products/") + c.ops->name + "/" + c.shape.name + "/w_" +
+                           std::string(Name(c.weights)) + "/x_" + std::string(Name(c.x)) +
+                           "/tokens_" + std::to_string(c.tokens);
+  benchmark::RegisterBenchmark(name.c_str(), ProductCase, c)
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+void RegisterAll() {
+  for (const OpTable* ops : CpuOpTables()) {
+    for (const Shape& shape : kShapes) {
+      for (int64_t tokens : {1, 2, 4, 8, 12, 16, 32, 64, 512}) {
+        RegisterProduct({ops, shape, tokens, DType::kBF16, DType::kBF16});
+        RegisterProduct({ops, shape, tokens, DType::kBF16, DType::kF32});
+        RegisterProduct({ops, shape, tokens, DType::kF16, DType::kF32});
+        RegisterProduct({ops, shape, tokens, DType::kF32, DType::kF32});
+      }
+    }
+    for (const Shape& shape : {kShapes[5], kShapes[6]}) {
+      const std::string name = std::string("factored/") + ops->name + "/" + shape.name;
+      benchmark::RegisterBenchmark(name.c_str(), FactoredCase, ops, shape)
+          ->UseManualTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rankine
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  rankine::RegisterAll();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

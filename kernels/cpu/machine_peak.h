@@ -1,0 +1,39 @@
+// What the machine can do at best, measured: the denominators of every benchmark. Virtual machines
+// give different figures at different minutes, so measure these interleaved with what is judged by
+// them.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/base/stream.h"
+#include "kernels/cpu/huge_buffer.h"
+
+namespace rankine {
+
+// Reads a buffer larger than the caches with the stream's threads.
+class ReadProbe {
+ public:
+  explicit ReadProbe(int64_t bytes = 256 << 20);
+
+  // Bytes per second of the fastest of several access patterns (a plain loop, several prefetched
+  // streams, chunks handed out in turn), each run `repeats` times. A pass over the default buffer
+  // takes about 10 ms at 25 GB/s.
+  double Measure(Stream stream, int repeats = 1);
+
+ private:
+  HugeBuffer buffer_;
+  int64_t bytes_;
+};
+
+// The best of `repeats` measurements over a fresh buffer: bytes per second.
+double MeasureReadBandwidth(Stream stream, int repeats = 5);
+
+// The kinds of multiply-add that products use: f32 FMA, and bf16 pairs summed in f32.
+enum class FlopKind : uint8_t { kF32, kBF16 };
+
+// Floating-point operations per second (a multiply-add counts as two) of the best instruction that
+// this machine has for the kind, from registers, with all threads of the stream. Takes some 20 ms a
+// repeat.
+double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats = 3);
+
+}  // namespace rankine
