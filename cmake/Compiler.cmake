@@ -12,7 +12,6 @@ add_compile_options(-ffp-contract=off)
 add_compile_options(-march=x86-64-v3)
 # Designated initialisers leave the rest at its default on purpose; -Wrestrict has false alarms in g++ 12 (GCC bug 105329).
 add_compile_options(-Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
-add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
