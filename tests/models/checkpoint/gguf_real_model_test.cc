@@ -142,6 +142,16 @@ TEST_F(GgufRealModel, ManyRowsAtOnceEqualRowsAlone) {
   }
 }
 
+// More values than the reader decodes at a time.
+TEST_F(GgufRealModel, LongRangesEqualShortOnes) {
+  const std::string name = "model.embed_tokens.weight";
+  const std::vector<float> all = ReadF32(name, 3, 1503);
+  for (int64_t row = 3; row < 1503; row += 100) {
+    const std::vector<float> part = ReadF32(name, row, row + 100);
+    ASSERT_EQ(std::memcmp(part.data(), all.data() + (row - 3) * 576, part.size() * 4), 0) << row;
+  }
+}
+
 TEST_F(GgufRealModel, ThreadsReadTheSameValues) {
   const std::string name = "model.layers.11.self_attn.q_proj.weight";
   const std::vector<float> expected = ReadF32(name, 0, 576);
