@@ -26,7 +26,7 @@ void GgufCursor::FailUnimplemented(std::string_view message) {
 }
 
 void GgufCursor::Read(int64_t size, void* out) {
-  if (!ok()) return;
+  if (!ok() || size == 0) return;
   if (size > remaining()) {
     Fail(absl::StrCat("the file is truncated: ", size, " bytes expected at offset ", offset_, ", ",
                       remaining(), " left; download or copy it again"));

@@ -17,8 +17,8 @@ std::string ArrayBytes(GgufType type, uint64_t count, const std::string& element
 
 template <class T>
 std::string NumberBytes(const std::vector<T>& values) {
-  std::string bytes(values.size() * sizeof(T), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
+  std::string bytes;
+  for (const T& value : values) bytes += Bytes(value);
   return bytes;
 }
 
