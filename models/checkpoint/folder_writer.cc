@@ -15,6 +15,7 @@
 #include "models/checkpoint/file.h"
 #include "models/checkpoint/output_file.h"
 #include "models/status_macros.h"
+#include "models/tokenizer/tokenizer.h"
 
 namespace rankine {
 namespace {
@@ -126,7 +127,7 @@ absl::Status CopyCompanions(const Checkpoint& source, const std::string& staging
                                            "chat_template.json",
                                            "generation_config.json"};
   if (source.gguf_vocabulary() != nullptr) {
-    return absl::UnimplementedError("writing the tokenizer of a GGUF file is not supported yet");
+    return WriteTokenizer(*source.gguf_vocabulary(), staging);
   }
   if (source.folder().empty()) return absl::OkStatus();
   for (const char* name : kNames) {
