@@ -18,8 +18,8 @@ class CpuDevice final : public Device {
  public:
   CpuDevice(const OpTable& ops, int num_threads) : ops_(ops), pool_(num_threads) {}
 
-  absl::StatusOr<void*> Allocate(int64_t bytes) override { return AllocateHostMemory(bytes); }
-  void Free(void* data, int64_t bytes) override { FreeHostMemory(data, bytes); }
+  absl::StatusOr<void*> Allocate(int64_t bytes) override { return memory_.Allocate(bytes); }
+  void Free(void* data, int64_t bytes) override { memory_.Free(data, bytes); }
   void CopyToDevice(void* device, const void* host, int64_t bytes) override {
     if (bytes > 0) std::memcpy(device, host, bytes);
   }
@@ -36,6 +36,7 @@ class CpuDevice final : public Device {
   }
 
  private:
+  HostMemory memory_;
   const OpTable& ops_;
   ThreadPool pool_;
 };

@@ -5,8 +5,10 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -39,16 +41,16 @@ std::unique_ptr<Device> MakeDevice() {
 
 TEST(CpuDeviceTest, MemoryIsAlignedAndZeroedAtEverySize) {
   std::unique_ptr<Device> device = MakeDevice();
-  const int64_t huge = kHugePageBytes;
-  for (int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{63}, int64_t{65}, int64_t{4097}, huge - 1,
-                        huge, huge + 1, 3 * huge + 17}) {
+  for (int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{63}, int64_t{65}, kMinSlabBytes - 1,
+                        kMinSlabBytes, kMinSlabBytes + 1, kMaxSlabBytes - 1, kMaxSlabBytes,
+                        kMaxSlabBytes + 1, 3 * kMaxSlabBytes + 17}) {
     // Twice, so that memory handed back dirty is seen.
     for (int round = 0; round < 2; ++round) {
       absl::StatusOr<Buffer> buffer = Buffer::Allocate(*device, bytes);
       ASSERT_TRUE(buffer.ok()) << buffer.status();
       EXPECT_EQ(buffer->bytes(), bytes);
       const uintptr_t address = reinterpret_cast<uintptr_t>(buffer->data());
-      EXPECT_EQ(address % (bytes >= huge ? huge : 64), 0u) << bytes;
+      EXPECT_EQ(address % (bytes > kMaxSlabBytes ? kHugePageBytes : 64), 0u) << bytes;
       uint8_t* data = buffer->As<uint8_t>();
       int64_t nonzero = 0;
       for (int64_t i = 0; i < bytes; ++i) nonzero += data[i] != 0;
@@ -56,6 +58,51 @@ TEST(CpuDeviceTest, MemoryIsAlignedAndZeroedAtEverySize) {
       if (bytes > 0) std::memset(data, 0xff, bytes);
     }
   }
+}
+
+// Allocations of random sizes are alive together: none overlaps, all start zeroed, also those cut
+// from slabs that were partly freed.
+TEST(HostMemoryTest, LiveAllocationsNeverOverlap) {
+  HostMemory memory;
+  struct Block {
+    uint8_t* data;
+    int64_t bytes;
+    uint8_t mark;
+  };
+  std::vector<Block> live;
+  std::mt19937 random(1);
+  auto free_one = [&](size_t i) {
+    const Block block = live[i];
+    live.erase(live.begin() + i);
+    // Ends and a stride: enough to see a neighbour's mark.
+    for (int64_t b = 0; b < block.bytes; b += 509) ASSERT_EQ(block.data[b], block.mark);
+    ASSERT_EQ(block.data[block.bytes - 1], block.mark);
+    memory.Free(block.data, block.bytes);
+  };
+  for (int i = 0; i < 600; ++i) {
+    if (live.size() > 20 || (!live.empty() && random() % 3 == 0)) {
+      free_one(random() % live.size());
+    } else {
+      const int64_t limit = i % 10 == 0 ? 2 * kMaxSlabBytes : int64_t{2} << 20;
+      const int64_t bytes = 1 + random() % limit;
+      absl::StatusOr<void*> data = memory.Allocate(bytes);
+      ASSERT_TRUE(data.ok()) << data.status();
+      const Block block = {static_cast<uint8_t*>(*data), bytes, static_cast<uint8_t>(1 + i % 255)};
+      for (int64_t b = 0; b < bytes; b += 509) ASSERT_EQ(block.data[b], 0);
+      std::memset(block.data, block.mark, bytes);
+      live.push_back(block);
+    }
+    if (HasFatalFailure()) return;
+  }
+  while (!live.empty()) free_one(0);
+}
+
+TEST(HostMemoryTest, MatricesOfAModelShareHugePages) {
+  HostMemory memory;
+  std::vector<char*> blocks;
+  for (int i = 0; i < 4; ++i) blocks.push_back(static_cast<char*>(*memory.Allocate(600'000)));
+  for (int i = 1; i < 4; ++i) EXPECT_LT(blocks[i] - blocks[i - 1], 600'000 + 4096);
+  for (char* block : blocks) memory.Free(block, 600'000);
 }
 
 TEST(CpuDeviceTest, ImpossibleSizesAreErrors) {
