@@ -159,7 +159,7 @@ absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int
   return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
 }
 
-Matrix64 Product(const SvdFactors& f) {
+Matrix64 ProductOf(const SvdFactors& f) {
   Matrix64 w(f.u.rows, f.v.cols);
   const Eigen::Map<const Eigen::VectorXd> s(f.s.data(), static_cast<int64_t>(f.s.size()));
   View(w).noalias() = (View(f.u) * s.asDiagonal()) * View(f.v);

@@ -54,7 +54,7 @@ absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank);
 absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank);
 
 // u diag(s) v.
-Matrix64 Product(const SvdFactors& factors);
+Matrix64 ProductOf(const SvdFactors& factors);
 
 // a - b. Requires equal shapes.
 Matrix64 Difference(const Matrix64& a, const Matrix64& b);

@@ -120,7 +120,7 @@ TEST(LinalgTest, TruncatedSvdEqualsNumPy) {
     ASSERT_TRUE(f.ok()) << f.status();
     ExpectValues(f->s, g.values, GramError(g.w));
     EXPECT_LT(MaxNonOrthogonality(f->u), GramError(g.w));
-    EXPECT_LT(Norm(Difference(Product(*f), g.product)),
+    EXPECT_LT(Norm(Difference(ProductOf(*f), g.product)),
               ProductTolerance(g.values, g.rank, GramError(g.w), Norm(g.w)));
   }
 }
@@ -136,7 +136,7 @@ TEST(LinalgTest, WeightedSvdEqualsNumPy) {
     const double gram_error = GramError(g.w) * std::max(1.0, scale);
     ExpectValues(f->s, g.weighted_values, gram_error);
     EXPECT_LT(MaxNonOrthogonality(f->u), GramError(g.w));
-    const Matrix64 difference = Difference(Product(*f), g.weighted_product);
+    const Matrix64 difference = Difference(ProductOf(*f), g.weighted_product);
     const double tolerance = ProductTolerance(g.weighted_values, g.rank, gram_error, Norm(g.w));
     // Where H is singular the two agree on its range alone.
     const double error = g.singular_moments ? WeightedNorm(difference, g.h) : Norm(difference);
@@ -152,9 +152,9 @@ TEST(LinalgTest, SingularValueIsTheLossOfItsSlice) {
     SvdFactors slice{Matrix64(12, 1), {full->s[k]}, Matrix64(1, 9)};
     for (int64_t i = 0; i < 12; ++i) slice.u(i, 0) = full->u(i, k);
     std::copy_n(full->v.Row(k), 9, slice.v.Row(0));
-    EXPECT_NEAR(WeightedNorm(Product(slice), h), full->s[k], 1e-12 * full->s[0]);
+    EXPECT_NEAR(WeightedNorm(ProductOf(slice), h), full->s[k], 1e-12 * full->s[0]);
     // And dropping it from the whole costs exactly that.
-    const Matrix64 rest = Difference(Product(*full), Product(slice));
+    const Matrix64 rest = Difference(ProductOf(*full), ProductOf(slice));
     EXPECT_NEAR(WeightedNorm(Difference(w, rest), h), full->s[k], 1e-12 * full->s[0]);
   }
 }
@@ -166,7 +166,7 @@ TEST(LinalgTest, TheTailIsTheError) {
   ASSERT_TRUE(full.ok() && cut.ok());
   double tail = 0;
   for (int64_t k = 4; k < 10; ++k) tail += full->s[k] * full->s[k];
-  EXPECT_NEAR(SquaredWeightedNorm(Difference(w, Product(*cut)), h), tail, 1e-12 * tail * 10);
+  EXPECT_NEAR(SquaredWeightedNorm(Difference(w, ProductOf(*cut)), h), tail, 1e-12 * tail * 10);
   // The first slices do not depend on the rank: the leg is sorted, a prefix is the smaller answer.
   for (int64_t k = 0; k < 4; ++k) EXPECT_NEAR(cut->s[k], full->s[k], 1e-12 * full->s[0]);
 }
@@ -180,10 +180,10 @@ TEST(LinalgTest, NoOtherMatrixOfThatRankIsBetter) {
     const auto weighted = WeightedSvd(w, h, rank);
     const auto plain = TruncatedSvd(w, rank);
     ASSERT_TRUE(weighted.ok() && plain.ok());
-    const double best_weighted = WeightedNorm(Difference(w, Product(*weighted)), h);
-    const double best_plain = Norm(Difference(w, Product(*plain)));
-    EXPECT_LT(best_weighted, WeightedNorm(Difference(w, Product(*plain)), h));
-    EXPECT_LT(best_plain, Norm(Difference(w, Product(*weighted))));
+    const double best_weighted = WeightedNorm(Difference(w, ProductOf(*weighted)), h);
+    const double best_plain = Norm(Difference(w, ProductOf(*plain)));
+    EXPECT_LT(best_weighted, WeightedNorm(Difference(w, ProductOf(*plain)), h));
+    EXPECT_LT(best_plain, Norm(Difference(w, ProductOf(*weighted))));
     for (uint64_t seed = 0; seed < 200; ++seed) {
       // Neighbours of the optimum are the hard case.
       SvdFactors other = *weighted;
@@ -191,8 +191,8 @@ TEST(LinalgTest, NoOtherMatrixOfThatRankIsBetter) {
       const Matrix64 du = RandomMatrix(m, rank, 100 + seed), dv = RandomMatrix(rank, n, 900 + seed);
       for (size_t i = 0; i < du.values.size(); ++i) other.u.values[i] += step * du.values[i];
       for (size_t i = 0; i < dv.values.size(); ++i) other.v.values[i] += step * dv.values[i];
-      EXPECT_GE(WeightedNorm(Difference(w, Product(other)), h), best_weighted * (1 - 1e-12));
-      EXPECT_GE(Norm(Difference(w, Product(other))), best_plain * (1 - 1e-12));
+      EXPECT_GE(WeightedNorm(Difference(w, ProductOf(other)), h), best_weighted * (1 - 1e-12));
+      EXPECT_GE(Norm(Difference(w, ProductOf(other))), best_plain * (1 - 1e-12));
     }
   }
 }
@@ -220,7 +220,7 @@ TEST(LinalgTest, EqualsProjectionOnPrincipalOutputs) {
         for (int64_t i = 0; i < m; ++i) dot += q->u(i, a) * w(i, j);
         for (int64_t i = 0; i < m; ++i) projected(i, j) += q->u(i, a) * dot;
       }
-    EXPECT_LT(Norm(Difference(Product(*f), projected)), 1e-10 * Norm(w));
+    EXPECT_LT(Norm(Difference(ProductOf(*f), projected)), 1e-10 * Norm(w));
   }
 }
 
@@ -241,11 +241,11 @@ TEST(LinalgTest, RankDeficientAndZeroMatrices) {
     const auto f = TruncatedSvd(a, 3);
     ASSERT_TRUE(f.ok()) << f.status();
     EXPECT_TRUE(CheckFinite(f->v).ok());
-    EXPECT_LE(Norm(Difference(a, Product(*f))), 1e-13 * Norm(w));
+    EXPECT_LE(Norm(Difference(a, ProductOf(*f))), 1e-13 * Norm(w));
     EXPECT_LT(MaxNonOrthogonality(f->u), GramError(a));
     const auto g = WeightedSvd(a, RandomMoments(a.cols, 3, 11), 3);
     ASSERT_TRUE(g.ok()) << g.status();
-    EXPECT_LE(Norm(Difference(a, Product(*g))), 1e-13 * Norm(w));
+    EXPECT_LE(Norm(Difference(a, ProductOf(*g))), 1e-13 * Norm(w));
   }
 }
 

@@ -1,0 +1,113 @@
+#include "tools/compress/linears.h"
+
+#include <algorithm>
+#include <cctype>
+#include <regex>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace rankine {
+namespace {
+
+constexpr std::string_view kLayers = ".layers.";
+constexpr std::string_view kWeight = ".weight";
+
+absl::StatusOr<std::regex> Compile(const std::string& flag, const std::string& expression) {
+  try {
+    return std::regex(expression, std::regex::ECMAScript);
+  } catch (const std::regex_error& e) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, ": '", expression, "' is not a regular expression: ", e.what()));
+  }
+}
+
+// Selects names by the two expressions.
+class Selector {
+ public:
+  static absl::StatusOr<Selector> Create(const std::string& only, const std::string& skip) {
+    Selector selector;
+    if (!only.empty()) {
+      auto regex = Compile("--only", only);
+      if (!regex.ok()) return regex.status();
+      selector.only_ = *std::move(regex);
+    }
+    if (!skip.empty()) {
+      auto regex = Compile("--skip", skip);
+      if (!regex.ok()) return regex.status();
+      selector.skip_ = *std::move(regex);
+    }
+    return selector;
+  }
+
+  bool Selects(const std::string& name) const {
+    return LayerOf(name).has_value() && (!only_ || std::regex_search(name, *only_)) &&
+           (!skip_ || !std::regex_search(name, *skip_));
+  }
+
+ private:
+  std::optional<std::regex> only_, skip_;
+};
+
+}  // namespace
+
+std::optional<int64_t> LayerOf(std::string_view name) {
+  const size_t at = name.find(kLayers);
+  if (at == std::string_view::npos) return std::nullopt;
+  int64_t layer = 0;
+  size_t i = at + kLayers.size();
+  const size_t first = i;
+  // A layer's number has few digits; more is another kind of name.
+  for (; i < name.size() && i < first + 6 && std::isdigit(static_cast<unsigned char>(name[i])); ++i)
+    layer = layer * 10 + (name[i] - '0');
+  if (i == first || i >= name.size() || name[i] != '.') return std::nullopt;
+  return layer;
+}
+
+absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoint,
+                                                      const std::string& only,
+                                                      const std::string& skip) {
+  const auto selector = Selector::Create(only, skip);
+  if (!selector.ok()) return selector.status();
+  for (const FactoredMatrix& m : checkpoint.factored()) {
+    if (IsDense(m) || !selector->Selects(m.name)) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(m.name,
+                     " is factored already; start from the dense model, or leave it out "
+                     "with --only or --skip"));
+  }
+  std::vector<LinearInfo> linears;
+  for (const TensorInfo& t : checkpoint.tensors()) {
+    if (t.shape.size() != 2 || !absl::EndsWith(t.name, kWeight.data())) continue;
+    const std::string name = t.name.substr(0, t.name.size() - kWeight.size());
+    if (!selector->Selects(name)) continue;
+    const std::string bias = name + ".bias";
+    linears.push_back({.name = name,
+                       .layer = *LayerOf(name),
+                       .weight = &t,
+                       .bias_tensor = checkpoint.Find(bias) == nullptr ? "" : bias});
+  }
+  if (linears.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no linear is selected by --only '", only, "' --skip '", skip,
+                     "'; names look like model.layers.3.mlp.up_proj"));
+  }
+  std::sort(linears.begin(), linears.end(), [](const LinearInfo& a, const LinearInfo& b) {
+    return std::tie(a.layer, a.name) < std::tie(b.layer, b.name);
+  });
+  return linears;
+}
+
+absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear) {
+  Matrix64 w(linear.out_features(), linear.in_features());
+  std::vector<float> row(w.cols);
+  for (int64_t i = 0; i < w.rows; ++i) {
+    auto status = checkpoint.ReadRows(*linear.weight, i, i + 1, DType::kF32, row.data());
+    if (!status.ok()) return status;
+    std::copy(row.begin(), row.end(), w.Row(i));
+  }
+  return w;
+}
+
+}  // namespace rankine

@@ -1,0 +1,41 @@
+// Which linear layers of a model may be factored: the matrices of its numbered layers. The
+// embedding and the output head are not among them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/checkpoint/checkpoint.h"
+#include "tools/compress/linalg.h"
+
+namespace rankine {
+
+struct LinearInfo {
+  std::string name;  // "model.layers.3.mlp.up_proj"
+  int64_t layer = 0;
+  const TensorInfo* weight = nullptr;  // of the checkpoint
+  std::string bias_tensor;             // empty = none
+
+  int64_t out_features() const { return weight->shape[0]; }
+  int64_t in_features() const { return weight->shape[1]; }
+};
+
+// The number after ".layers." in a linear's name; absent for the embedding and the head.
+std::optional<int64_t> LayerOf(std::string_view name);
+
+// The dense linears whose full name `only` matches somewhere and `skip` nowhere (ECMAScript regular
+// expressions; empty = all, none), by layer, then by name.
+// kInvalidArgument: a bad expression, or nothing selected. kFailedPrecondition: a selected linear
+// is factored already.
+absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoint,
+                                                      const std::string& only,
+                                                      const std::string& skip);
+
+// The weight in f64. kInvalidArgument names it when a value is not finite.
+absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear);
+
+}  // namespace rankine

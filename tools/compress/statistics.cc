@@ -1,0 +1,140 @@
+#include "tools/compress/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "Eigen/Core"
+#include "absl/strings/str_cat.h"
+#include "kernels/base/check.h"
+#include "kernels/base/math.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace rankine {
+namespace {
+
+using FloatRows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Edge of the square blocks of H that are a thread's unit of work: large enough that a product of
+// 256 x 512 x 256 runs at the speed of a large one, small enough that two panels (1 MiB) stay in
+// the second-level cache.
+constexpr int64_t kBlock = 256;
+
+// The pairs (row, column) of blocks on and below the diagonal, in order of rows.
+std::pair<int64_t, int64_t> LowerBlock(int64_t index) {
+  int64_t row = 0;
+  while (index > row) index -= ++row;
+  return {row, index};
+}
+
+void CopyRow(const MatrixView& x, int64_t row, float* out) {
+  if (x.dtype == DType::kF32) {
+    std::copy_n(x.Row<float>(row), x.cols, out);
+    return;
+  }
+  const BF16* in = x.Row<BF16>(row);
+  for (int64_t i = 0; i < x.cols; ++i) out[i] = ToFloat(in[i]);
+}
+
+}  // namespace
+
+const Moments* LayerStatistics::Find(const std::string& linear) const {
+  for (const GroupStatistics& g : groups) {
+    if (std::find(g.linears.begin(), g.linears.end(), linear) != g.linears.end()) return &g.moments;
+  }
+  return nullptr;
+}
+
+MomentAccumulator::MomentAccumulator(int64_t features, Stream stream)
+    : features_(features),
+      stream_(stream),
+      sum_(features, features),
+      total_(features),
+      chunk_(kMomentChunk * features) {}
+
+void MomentAccumulator::Add(const MatrixView& x) {
+  RK_CHECK(x.cols == features_);
+  RK_CHECK(x.dtype == DType::kF32 || x.dtype == DType::kBF16);
+  for (int64_t row = 0; row < x.rows; row += kMomentChunk) {
+    AddChunk(x, row, std::min(kMomentChunk, x.rows - row));
+  }
+}
+
+void MomentAccumulator::AddChunk(const MatrixView& x, int64_t first_row, int64_t rows) {
+  for (int64_t t = 0; t < rows; ++t) {
+    float* out = chunk_.data() + t * features_;
+    CopyRow(x, first_row + t, out);
+    for (int64_t i = 0; i < features_; ++i) total_[i] += out[i];
+  }
+  tokens_ += rows;
+  const Eigen::Map<const FloatRows> chunk(chunk_.data(), rows, features_);
+  const int64_t edge = CeilDiv(features_, kBlock);
+  WorkQueue queue(edge * (edge + 1) / 2, 1);
+  auto work = [&](int) {
+    FloatRows product;
+    for (int64_t index = 0, end = 0; queue.Next(&index, &end);) {
+      const auto [block_row, block_col] = LowerBlock(index);
+      const int64_t i = block_row * kBlock, j = block_col * kBlock;
+      const int64_t height = std::min(kBlock, features_ - i),
+                    width = std::min(kBlock, features_ - j);
+      product.noalias() = chunk.middleCols(i, height).transpose() * chunk.middleCols(j, width);
+      for (int64_t r = 0; r < height; ++r) {
+        double* sum = sum_.Row(i + r) + j;
+        for (int64_t c = 0; c < width; ++c) sum[c] += product(r, c);
+      }
+    }
+  };
+  if (stream_.pool == nullptr) {
+    work(0);
+  } else {
+    stream_.pool->Run(work);
+  }
+}
+
+absl::StatusOr<Moments> MomentAccumulator::Finish() const {
+  if (tokens_ == 0) return absl::InvalidArgumentError("no calibration tokens were seen");
+  Moments moments{.tokens = tokens_, .second = sum_, .mean = total_};
+  const double scale = 1.0 / static_cast<double>(tokens_);
+  for (double& m : moments.mean) m *= scale;
+  for (int64_t i = 0; i < features_; ++i) {
+    for (int64_t j = 0; j <= i; ++j) {
+      const double value = sum_(i, j) * scale;
+      if (!std::isfinite(value)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("activations of input feature ", i, " are not finite"));
+      }
+      moments.second(i, j) = value;
+      moments.second(j, i) = value;
+    }
+  }
+  return moments;
+}
+
+StatisticsObserver::StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
+                                       const std::vector<int64_t>& features, Stream stream)
+    : groups_(groups) {
+  RK_CHECK(groups.size() == features.size());
+  for (int64_t n : features) accumulators_.emplace_back(n, stream);
+}
+
+void StatisticsObserver::OnGroupInput(const std::string& group, const MatrixView& x) {
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i][0] == group) return accumulators_[i].Add(x);
+  }
+  RK_CHECK(!"a group that was not announced");
+}
+
+absl::StatusOr<LayerStatistics> StatisticsObserver::Finish() const {
+  LayerStatistics result;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    auto moments = accumulators_[i].Finish();
+    if (!moments.ok()) {
+      return absl::Status(moments.status().code(), absl::StrCat("calibration of ", groups_[i][0],
+                                                                ": ", moments.status().message()));
+    }
+    result.groups.push_back({.linears = groups_[i], .moments = *std::move(moments)});
+  }
+  return result;
+}
+
+}  // namespace rankine

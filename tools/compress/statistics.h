@@ -1,0 +1,86 @@
+// What calibration learns about the input x of each LinearGroup: the mean and the second moments.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/base/stream.h"
+#include "kernels/base/tensor_view.h"
+#include "runtime/model.h"
+#include "tools/compress/linalg.h"
+
+namespace rankine {
+
+struct Moments {
+  int64_t tokens = 0;
+  Matrix64 second;           // H = X X^T / tokens [n, n]
+  std::vector<double> mean;  // [n]
+};
+
+// The moments of one group, and the linears that read this input.
+struct GroupStatistics {
+  std::vector<std::string> linears;
+  Moments moments;
+};
+
+// All that is in memory at a time: the groups of one layer.
+struct LayerStatistics {
+  std::vector<GroupStatistics> groups;
+
+  // Null when no group has that linear.
+  const Moments* Find(const std::string& linear) const;
+};
+
+// Sums x x^T: products in f32 over at most kMomentChunk tokens, added up in f64, so the rounding of
+// a sum does not grow with the length of the calibration text. The result does not depend on the
+// number of threads. One thread at a time calls it.
+class MomentAccumulator {
+ public:
+  static constexpr int64_t kMomentChunk = 512;
+
+  MomentAccumulator(int64_t features, Stream stream);
+
+  // x [t, features], f32 or bf16.
+  void Add(const MatrixView& x);
+  // kInvalidArgument when nothing was added or an activation was not finite.
+  absl::StatusOr<Moments> Finish() const;
+
+ private:
+  void AddChunk(const MatrixView& x, int64_t first_row, int64_t rows);
+
+  int64_t features_;
+  Stream stream_;
+  int64_t tokens_ = 0;
+  Matrix64 sum_;  // lower triangle of blocks
+  std::vector<double> total_;
+  std::vector<float> chunk_;  // [kMomentChunk, features]
+};
+
+// One accumulator for each of a layer's groups, keyed by the group's name.
+class StatisticsObserver : public ActivationObserver {
+ public:
+  // `linears` of every group, the group's name first.
+  StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
+                     const std::vector<int64_t>& features, Stream stream);
+
+  // Input of a group that was not announced is a broken invariant.
+  void OnGroupInput(const std::string& group, const MatrixView& x) override;
+  // kInvalidArgument names the group when its activations are not finite.
+  absl::StatusOr<LayerStatistics> Finish() const;
+
+ private:
+  std::vector<std::vector<std::string>> groups_;
+  std::vector<MomentAccumulator> accumulators_;
+};
+
+// As record files (tools/compress/record_file.h), stamped with the digest of what they were made
+// from. The upper triangle of H is not stored.
+absl::Status WriteStatistics(const std::string& path, const std::string& stamp,
+                             const LayerStatistics& statistics);
+// kNotFound, kDataLoss as ReadRecord; kFailedPrecondition when the stamp is another's.
+absl::StatusOr<LayerStatistics> ReadStatistics(const std::string& path, const std::string& stamp);
+
+}  // namespace rankine

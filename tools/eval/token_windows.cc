@@ -1,0 +1,50 @@
+#include "tools/eval/token_windows.h"
+
+#include "absl/strings/str_cat.h"
+#include "models/checkpoint/file.h"
+
+namespace rankine {
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
+  if (!checkpoint.folder().empty()) return LoadTokenizer(checkpoint.folder());
+  return absl::InvalidArgumentError("the model has no tokenizer");
+}
+
+absl::StatusOr<std::vector<int32_t>> ReadTextTokens(const Tokenizer& tokenizer,
+                                                    absl::Span<const std::string> files) {
+  std::string text;
+  for (const std::string& path : files) {
+    auto file = ReadOnlyFile::Open(path);
+    if (!file.ok()) return file.status();
+    const size_t begin = text.size();
+    text.resize(begin + static_cast<size_t>(file->size()));
+    if (auto status = file->ReadAt(0, file->size(), text.data() + begin); !status.ok()) {
+      return status;
+    }
+  }
+  return tokenizer.Encode(text, {});
+}
+
+absl::StatusOr<std::vector<absl::Span<const int32_t>>> SelectWindows(
+    absl::Span<const int32_t> tokens, int64_t length, int64_t count) {
+  if (length < 1 || count < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("bad windows: ", count, " of ", length, " tokens"));
+  }
+  const int64_t available = static_cast<int64_t>(tokens.size()) / length;
+  if (available < std::max<int64_t>(count, 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the text has ", tokens.size(), " tokens, which is ", available, " windows of ", length,
+        "; ", std::max<int64_t>(count, 1), " are needed: give more text or ask for fewer windows"));
+  }
+  if (count == 0) count = available;
+  std::vector<absl::Span<const int32_t>> windows;
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t index = k * available / count;
+    windows.push_back(tokens.subspan(index * length, length));
+  }
+  return windows;
+}
+
+}  // namespace rankine

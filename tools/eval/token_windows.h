@@ -1,0 +1,30 @@
+// Text files to windows of tokens, for calibration and evaluation.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "models/checkpoint/checkpoint.h"
+#include "models/tokenizer/tokenizer.h"
+
+namespace rankine {
+
+// The tokenizer of a checkpoint. kInvalidArgument when it has none.
+absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint);
+
+// The files' bytes, one after another, as tokens of one text (with BOS only where the model's
+// tokenizer adds it). Errors name the file; control tokens spelled in the text stay text.
+absl::StatusOr<std::vector<int32_t>> ReadTextTokens(const Tokenizer& tokenizer,
+                                                    absl::Span<const std::string> files);
+
+// Non-overlapping windows of `length` tokens; views into `tokens`. Of the N that the tokens hold,
+// `count` are taken at even distances (window floor(k N / count)), so that all parts of the text
+// are heard; 0 takes all. A partial window at the end is dropped.
+// kInvalidArgument when the tokens hold fewer windows than `count`, or none.
+absl::StatusOr<std::vector<absl::Span<const int32_t>>> SelectWindows(
+    absl::Span<const int32_t> tokens, int64_t length, int64_t count);
+
+}  // namespace rankine
