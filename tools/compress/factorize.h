@@ -1,0 +1,56 @@
+// A model goes in, a model with factored linears comes out (docs/factorize.md).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/base/dtype.h"
+#include "tools/compress/progress.h"
+
+namespace rankine {
+
+struct FactorizeOptions {
+  std::string method;  // "svd", "svd-llm"
+  double keep = 0.8;   // share of the parameters of each factored linear, in (0, 1]
+  // Text for methods that need it; with others, gives weighted_error.
+  std::vector<std::string> calibration_files;
+  int64_t calibration_windows = 48;    // at even distances over the text
+  int64_t window = 512;                // tokens of each
+  std::string only_regex, skip_regex;  // searched in names as "model.layers.3.mlp.up_proj"
+  DType factor_dtype = DType::kBF16;   // of U and V
+  // Where a layer's statistics are read from, or left for other runs; empty = not kept.
+  std::string statistics_folder;
+  int threads = 0;  // 0 = the cores this process may run on
+};
+
+struct LayerReport {
+  std::string name;
+  int64_t rank = 0;           // 0 = left dense: the budget allows no smaller form
+  double relative_error = 0;  // ||W - W'||_F / ||W||_F of the factors as stored
+  // sqrt(E||y - y'||^2 / E||y||^2) over the calibration text; absent without one.
+  std::optional<double> weighted_error;
+  int64_t dense_parameters = 0;
+  int64_t kept_parameters = 0;  // the r numbers of S, which can be folded away, not counted
+};
+
+struct FactorizeReport {
+  std::vector<LayerReport> layers;  // every selected linear
+  double parameters_kept = 0;       // share over all selected linears
+};
+
+// Writes the folder `out`: it appears complete or not at all. Progress is kept in `out`.factorize:
+// a run that was interrupted, at any point and in any way, goes on when it is repeated with the
+// same arguments and gives the same bytes. Memory: the weights and statistics of one layer, the
+// hidden states of the calibration text, and the model itself while it calibrates.
+// kInvalidArgument: bad options, too little text, values that are not finite. kAlreadyExists: `out`
+// does. kFailedPrecondition: a selected linear is factored already, `out`.factorize belongs to
+// other arguments, or the statistics folder to another model or text. kCancelled: the callback
+// said so.
+absl::StatusOr<FactorizeReport> Factorize(const std::string& model_path, const std::string& out,
+                                          const FactorizeOptions& options,
+                                          const ProgressFn& progress = {});
+
+}  // namespace rankine

@@ -1,0 +1,49 @@
+#include "tools/compress/statistics_provider.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "models/status_macros.h"
+
+namespace rankine {
+
+absl::Status StatisticsProvider::StartCalibrator() {
+  RK_ASSIGN_OR_RETURN(device_, MakeCpuDevice({.num_threads = options_.threads}));
+  // Activations in f32: the moments must not carry the noise of a bf16 product.
+  RK_ASSIGN_OR_RETURN(model_, LoadModel(*options_.checkpoint, *device_, {.compute = DType::kF32}));
+  std::vector<absl::Span<const int32_t>> windows(options_.windows.begin(), options_.windows.end());
+  RK_ASSIGN_OR_RETURN(calibrator_, Calibrator::Create(*model_, std::move(windows)));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(
+    int64_t layer, const Calibrator::LayerProgress& progress) {
+  if (calibrator_ == nullptr) RK_RETURN_IF_ERROR(StartCalibrator());
+  // Layers that an interrupted run has finished: only their outputs are needed.
+  while (calibrator_->next_layer() < layer) {
+    RK_RETURN_IF_ERROR(calibrator_->Skip([&](double) { return progress(0); }));
+  }
+  return calibrator_->Observe(progress);
+}
+
+absl::StatusOr<LayerStatistics> StatisticsProvider::Get(int64_t layer,
+                                                        const Calibrator::LayerProgress& progress) {
+  if (options_.folder.empty()) return Compute(layer, progress);
+  std::error_code error;
+  std::filesystem::create_directories(options_.folder, error);
+  if (error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot create ", options_.folder, ": ", error.message()));
+  }
+  const std::string path = absl::StrFormat("%s/layer_%05d.statistics", options_.folder, layer);
+  auto stored = ReadStatistics(path, options_.stamp);
+  // A missing or damaged file is made again; another model's is the caller's mistake.
+  if (stored.ok() || absl::IsFailedPrecondition(stored.status())) return stored;
+  RK_ASSIGN_OR_RETURN(LayerStatistics statistics, Compute(layer, progress));
+  RK_RETURN_IF_ERROR(WriteStatistics(path, options_.stamp, statistics));
+  return statistics;
+}
+
+}  // namespace rankine

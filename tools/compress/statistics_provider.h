@@ -1,0 +1,40 @@
+// Where factorisation gets a layer's statistics from: a folder that earlier runs filled, or the
+// calibration text run through the model, which is loaded only then.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "tools/compress/calibration.h"
+
+namespace rankine {
+
+class StatisticsProvider {
+ public:
+  struct Options {
+    const Checkpoint* checkpoint = nullptr;
+    std::vector<std::vector<int32_t>> windows;  // of equal length
+    std::string folder;                         // empty = none
+    std::string stamp;                          // digest of model and windows
+    int threads = 0;
+  };
+  explicit StatisticsProvider(Options options) : options_(std::move(options)) {}
+
+  // Statistics of `layer`; layers are asked for in rising order. Those computed are left in the
+  // folder. kFailedPrecondition when the folder is another's.
+  absl::StatusOr<LayerStatistics> Get(int64_t layer, const Calibrator::LayerProgress& progress);
+
+ private:
+  absl::Status StartCalibrator();
+  absl::StatusOr<LayerStatistics> Compute(int64_t layer, const Calibrator::LayerProgress& progress);
+
+  Options options_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<FactoredModel> model_;
+  std::unique_ptr<Calibrator> calibrator_;
+};
+
+}  // namespace rankine
