@@ -1,0 +1,135 @@
+#include "tools/compress/methods/method.h"
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace rankine {
+namespace {
+
+using ::testing::HasSubstr;
+
+Matrix64 RandomMatrix(int64_t rows, int64_t cols, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  Matrix64 a(rows, cols);
+  for (double& v : a.values) v = normal(random);
+  return a;
+}
+
+Moments RandomMoments(int64_t n, int64_t tokens, uint64_t seed) {
+  const Matrix64 x = RandomMatrix(n, tokens, seed);
+  Moments moments{.tokens = tokens, .second = Matrix64(n, n)};
+  moments.mean.resize(n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t t = 0; t < tokens; ++t) moments.second(i, j) += x(i, t) * x(j, t) / tokens;
+  return moments;
+}
+
+absl::StatusOr<Factorization> Run(const char* method, const MethodInput& input) {
+  return (*FindMethod(method))->factorize(input);
+}
+
+TEST(MethodTest, KeepIsAShareOfParameters) {
+  for (const auto& [m, n] : std::vector<std::pair<int64_t, int64_t>>{
+           {576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {7, 5}}) {
+    for (double keep : {0.05, 0.3, 0.6, 0.8, 0.9, 0.999}) {
+      const int64_t r = RankFromKeep(keep, m, n);
+      if (r > 1) EXPECT_LE(r * (m + n), keep * m * n);
+      EXPECT_GT((r + 1) * (m + n), keep * m * n);
+      EXPECT_LT(r * (m + n), m * n);
+    }
+    EXPECT_EQ(RankFromKeep(1.0, m, n), 0) << "all parameters kept is the dense matrix";
+  }
+  EXPECT_EQ(RankFromKeep(0.8, 576, 576), 230);
+  EXPECT_EQ(RankFromKeep(1e-9, 100, 100), 1);
+  EXPECT_EQ(RankFromKeep(0.9, 1, 50), 0) << "no rank is smaller than one row";
+}
+
+TEST(MethodTest, TableIsKnownByName) {
+  ASSERT_TRUE(FindMethod("svd").ok());
+  EXPECT_FALSE((*FindMethod("svd"))->needs_calibration);
+  EXPECT_TRUE((*FindMethod("svd-llm"))->needs_calibration);
+  EXPECT_THAT(std::string(FindMethod("tt").status().message()), HasSubstr("svd, svd-llm"));
+}
+
+TEST(MethodTest, FactorsDescribeThemselves) {
+  const Matrix64 w = RandomMatrix(12, 20, 1);
+  const auto f = Run("svd", {.name = "l", .weight = &w, .keep = 0.5, .bias_tensor = "l.bias"});
+  ASSERT_TRUE(f.ok()) << f.status();
+  EXPECT_EQ(f->rank, 3);  // 0.5 x 240 / 32 = 3.75
+  EXPECT_EQ(f->matrix.sorted_leg, "r");
+  EXPECT_EQ(f->matrix.bias_tensor, "l.bias");
+  ASSERT_EQ(f->tensors.size(), 3u);
+  EXPECT_EQ(f->tensors[0].name, "l.U");
+  EXPECT_EQ(f->tensors[0].shape, (std::vector<int64_t>{12, 3}));
+  EXPECT_EQ(f->tensors[0].bytes.size(), 12u * 3 * 2);
+  EXPECT_EQ(f->tensors[1].dtype, DType::kF32);
+  EXPECT_EQ(f->tensors[1].bytes.size(), 3u * 4);
+  EXPECT_EQ(f->tensors[2].shape, (std::vector<int64_t>{3, 20}));
+}
+
+// Rounding U and V to a dtype with unit roundoff u moves the product by at most about 2 u times
+// sum_k s_k |u_k| |v_k|.
+TEST(MethodTest, StorageRoundsAsItsDTypeDoes) {
+  const Matrix64 w = RandomMatrix(16, 24, 2);
+  const auto exact = TruncatedSvd(w, RankFromKeep(0.7, 16, 24));
+  ASSERT_TRUE(exact.ok());
+  double size = 0;
+  for (double s : exact->s) size += s;
+  const std::pair<DType, double> dtypes[] = {
+      {DType::kF32, 0x1p-24}, {DType::kF16, 0x1p-11}, {DType::kBF16, 0x1p-8}};
+  double previous = 0;
+  for (const auto& [dtype, roundoff] : dtypes) {
+    const auto f = Run("svd", {.name = "l", .weight = &w, .keep = 0.7, .dtype = dtype});
+    ASSERT_TRUE(f.ok());
+    const double moved = std::sqrt(SquaredNorm(Difference(f->product, ProductOf(*exact))));
+    EXPECT_LT(moved, 2.1 * roundoff * size);
+    EXPECT_GT(moved, previous);
+    previous = moved;
+  }
+}
+
+TEST(MethodTest, SvdLlmBeatsSvdOnItsInputs) {
+  const Matrix64 w = RandomMatrix(20, 30, 3);
+  const Moments moments = RandomMoments(30, 15, 4);  // singular: fewer tokens than features
+  const MethodInput input{
+      .name = "l", .weight = &w, .moments = &moments, .keep = 0.4, .dtype = DType::kF32};
+  const auto whitened = Run("svd-llm", input), plain = Run("svd", input);
+  ASSERT_TRUE(whitened.ok() && plain.ok());
+  EXPECT_LT(SquaredWeightedNorm(Difference(w, whitened->product), moments.second),
+            SquaredWeightedNorm(Difference(w, plain->product), moments.second));
+  EXPECT_LT(SquaredNorm(Difference(w, plain->product)),
+            SquaredNorm(Difference(w, whitened->product)));
+}
+
+TEST(MethodTest, RankOne) {
+  const Matrix64 w = RandomMatrix(9, 7, 5);
+  const Moments moments = RandomMoments(7, 30, 6);
+  for (const char* method : {"svd", "svd-llm"}) {
+    const auto f = Run(method, {.name = "l", .weight = &w, .moments = &moments, .keep = 0.01});
+    ASSERT_TRUE(f.ok()) << f.status();
+    EXPECT_EQ(f->rank, 1);
+  }
+}
+
+TEST(MethodTest, RefusesWhatDoesNotFit) {
+  Matrix64 w = RandomMatrix(6, 6, 7);
+  for (double& v : w.values) v *= 1e-3;
+  Moments moments = RandomMoments(6, 30, 8);
+  for (double& v : moments.second.values) v *= 1e-20;  // makes V = U^T W / s huge
+  const MethodInput input{
+      .name = "l", .weight = &w, .moments = &moments, .keep = 0.5, .dtype = DType::kF16};
+  EXPECT_THAT(std::string(Run("svd-llm", input).status().message()),
+              HasSubstr("too large for f16"));
+  w(0, 0) = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(std::string(Run("svd", input).status().message()), HasSubstr("not finite"));
+}
+
+}  // namespace
+}  // namespace rankine

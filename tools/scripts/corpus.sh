@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Writes the two texts that quality figures are made with: Python code from the standard library of this machine's
+# python3. Modules for calibration and for evaluation are different ones, of different kinds of work.
+#
+# Usage: bash tools/scripts/corpus.sh FOLDER [PYTHON]     writes FOLDER/calibration.txt and FOLDER/evaluation.txt
+set -euo pipefail
+
+calibration_modules=(
+  argparse ast calendar cmd codecs collections/__init__ configparser contextlib copy csv dataclasses datetime difflib
+  email/message enum fractions functools heapq html/parser http/client imaplib inspect json/decoder json/encoder
+  logging/__init__ mailbox multiprocessing/pool pathlib pickle platform queue random selectors shelve smtplib socket
+  statistics string subprocess tarfile tempfile textwrap threading timeit tokenize traceback typing urllib/request uuid
+  xml/etree/ElementTree
+)
+evaluation_modules=(
+  asyncio/base_events bisect bz2 cgi cProfile concurrent/futures/thread ctypes/util dis doctest filecmp fileinput
+  ftplib getopt gettext glob graphlib gzip hashlib hmac http/cookiejar importlib/metadata/__init__ ipaddress
+  keyword linecache locale netrc numbers optparse os pdb pprint profile pyclbr reprlib sched secrets shlex shutil
+  ssl stat sqlite3/dump telnetlib types unittest/case urllib/parse warnings wave weakref zipfile zipapp
+)
+
+fail() { echo "error: $*" >&2; exit 1; }
+
+folder=${1:?usage: corpus.sh FOLDER [PYTHON]}
+python=${2:-/usr/bin/python3}
+[ -x "$python" ] || python=$(command -v python3) || fail "python3 is not installed; run: bash tools/setup.sh"
+library=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+[ -f "$library/argparse.py" ] || fail "no standard library under $library; install the package libpython3-stdlib"
+
+# Modules come and go between versions of Python; those that are missing are left out, and said so.
+write() {
+  local out=$1 missing=() module
+  shift
+  : > "$out.tmp"
+  for module in "$@"; do
+    if [ -f "$library/$module.py" ]; then cat "$library/$module.py" >> "$out.tmp"; else missing+=("$module"); fi
+  done
+  [ "${#missing[@]}" -le $(($# / 5)) ] || fail "$library lacks ${#missing[@]} of $# modules: ${missing[*]}"
+  [ "${#missing[@]}" -eq 0 ] || echo "corpus: not in this Python: ${missing[*]}" >&2
+  mv "$out.tmp" "$out"
+}
+
+mkdir -p "$folder"
+write "$folder/calibration.txt" "${calibration_modules[@]}"
+write "$folder/evaluation.txt" "${evaluation_modules[@]}"
