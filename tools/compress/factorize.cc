@@ -281,6 +281,7 @@ bool Factorizer::IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) c
 }
 
 absl::Status Factorizer::Write() {
+  RemoveStaleStaging(out_);
   FactorizedModel model{.source = checkpoint_.get(),
                         .matrices = checkpoint_->factored(),
                         .block_dtype = options_.factor_dtype};

@@ -1,6 +1,7 @@
 #include "tools/compress/work_folder.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -8,6 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/status_macros.h"
@@ -100,6 +103,23 @@ WorkFolder& WorkFolder::operator=(WorkFolder&& other) noexcept {
 
 WorkFolder::~WorkFolder() {
   if (lock_ >= 0) close(lock_);
+}
+
+void RemoveStaleStaging(const std::string& out) {
+  const fs::path target(WorkFolder::PathOf(out));  // "OUT.factorize"
+  const std::string prefix = absl::StrCat(target.stem().string(), ".partial-");
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(parent, ignored)) {
+    const std::string name = entry.path().filename();
+    if (!absl::StartsWith(name, prefix)) continue;
+    const std::string pid =
+        name.substr(prefix.size(), name.find('-', prefix.size()) - prefix.size());
+    int process = 0;
+    if (!absl::SimpleAtoi(pid, &process) || process <= 0) continue;
+    if (kill(process, 0) == 0 || errno != ESRCH) continue;
+    fs::remove_all(entry.path(), ignored);
+  }
 }
 
 std::string WorkFolder::PartPath(int64_t layer) const {

@@ -39,4 +39,8 @@ class WorkFolder {
   int lock_ = -1;
 };
 
+// Deletes what runs that were killed while they wrote `out` have left beside it: staging folders
+// (models/checkpoint/folder_writer.h) of processes that are gone.
+void RemoveStaleStaging(const std::string& out);
+
 }  // namespace rankine
