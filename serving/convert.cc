@@ -34,7 +34,7 @@ Prompt PromptFromProto(const v1::GenerateRequest& request) {
     case v1::GenerateRequest::kText:
       return TextPrompt{.text = request.text(), .parse_special = request.parse_special()};
     case v1::GenerateRequest::kChat: {
-      std::vector<ChatTurn> messages;
+      std::vector<ChatMessage> messages;
       for (const v1::Message& message : request.chat().messages()) {
         messages.push_back({.role = message.role(), .content = message.content()});
       }
@@ -52,9 +52,9 @@ void ToProto(const Prompt& prompt, v1::GenerateRequest* request) {
   if (const auto* text = std::get_if<TextPrompt>(&prompt)) {
     request->set_text(text->text);
     request->set_parse_special(text->parse_special);
-  } else if (const auto* messages = std::get_if<std::vector<ChatTurn>>(&prompt)) {
+  } else if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
     v1::Chat* chat = request->mutable_chat();
-    for (const ChatTurn& message : *messages) {
+    for (const ChatMessage& message : *messages) {
       v1::Message* out = chat->add_messages();
       out->set_role(message.role);
       out->set_content(message.content);

@@ -8,15 +8,10 @@
 #include <variant>
 #include <vector>
 
+#include "models/chat/chat_format.h"
 #include "runtime/engine/request.h"
 
 namespace rankine {
-
-// A message of a conversation; role is "system", "user" or "assistant".
-struct ChatTurn {
-  std::string role;
-  std::string content;
-};
 
 struct TextPrompt {
   std::string text;
@@ -25,7 +20,7 @@ struct TextPrompt {
 
 // std::monostate = none was given. Token ids are taken as they are: nothing is added.
 using Prompt =
-    std::variant<std::monostate, TextPrompt, std::vector<ChatTurn>, std::vector<int32_t>>;
+    std::variant<std::monostate, TextPrompt, std::vector<ChatMessage>, std::vector<int32_t>>;
 
 struct GenerateParams {
   Prompt prompt;

@@ -18,7 +18,7 @@ absl::Status Invalid(const Args&... args) {
 
 bool IsUtf8(std::string_view text) { return tokenizer::ReplaceInvalidUtf8(text) == text; }
 
-absl::Status ValidateChat(const std::vector<ChatTurn>& messages) {
+absl::Status ValidateChat(const std::vector<ChatMessage>& messages) {
   if (messages.empty()) return Invalid("chat.messages: at least one message is needed");
   for (size_t i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
@@ -50,7 +50,7 @@ absl::Status ValidatePrompt(const Prompt& prompt, const RequestLimits& limits) {
     return Invalid(std::holds_alternative<TextPrompt>(prompt) ? "text" : "chat.messages", ": ",
                    bytes, " bytes are over the limit of ", limits.max_text_bytes);
   }
-  if (const auto* messages = std::get_if<std::vector<ChatTurn>>(&prompt)) {
+  if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
     return ValidateChat(*messages);
   }
   if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
@@ -101,7 +101,7 @@ absl::Status ValidateStops(const GenerateParams& params, const RequestLimits& li
 // The field that the prompt came in, for messages.
 const char* FieldOf(const Prompt& prompt) {
   if (std::holds_alternative<TextPrompt>(prompt)) return "text";
-  return std::holds_alternative<std::vector<ChatTurn>>(prompt) ? "chat.messages" : "tokens.ids";
+  return std::holds_alternative<std::vector<ChatMessage>>(prompt) ? "chat.messages" : "tokens.ids";
 }
 
 absl::StatusOr<std::vector<int32_t>> ToIds(const Prompt& prompt, const PromptCodec& codec) {
@@ -109,11 +109,16 @@ absl::StatusOr<std::vector<int32_t>> ToIds(const Prompt& prompt, const PromptCod
     return codec.tokenizer->Encode(text->text,
                                    {.add_special = true, .parse_special = text->parse_special});
   }
-  if (const auto* messages = std::get_if<std::vector<ChatTurn>>(&prompt)) {
-    if (!codec.encode_chat) {
+  if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
+    if (!codec.chat_format) {
       return Invalid("chat: the model has no chat template; send text instead");
     }
-    return codec.encode_chat(*messages);
+    absl::StatusOr<std::vector<int32_t>> ids =
+        EncodeChat(*codec.tokenizer, *codec.chat_format, *messages, /*add_generation_prompt=*/true);
+    if (absl::IsInvalidArgument(ids.status())) {
+      return Invalid("chat.messages: ", ids.status().message());
+    }
+    return ids;
   }
   return std::get<std::vector<int32_t>>(prompt);
 }
@@ -125,8 +130,8 @@ int64_t PromptTextBytes(const Prompt& prompt) {
     return static_cast<int64_t>(text->text.size());
   }
   int64_t bytes = 0;
-  if (const auto* messages = std::get_if<std::vector<ChatTurn>>(&prompt)) {
-    for (const ChatTurn& message : *messages) {
+  if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
+    for (const ChatMessage& message : *messages) {
       bytes += static_cast<int64_t>(message.role.size() + message.content.size());
     }
   }

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "models/chat/chat_format.h"
 #include "models/tokenizer/tokenizer.h"
 #include "runtime/engine/request.h"
 #include "serving/generate.h"
@@ -27,14 +28,10 @@ struct RequestLimits {
   int64_t vocab_size = 0;
 };
 
-// Formats a conversation for the model, ready for its answer. Thread-safe.
-using ChatEncoder =
-    std::function<absl::StatusOr<std::vector<int32_t>>(const std::vector<ChatTurn>& messages)>;
-
-// How prompts become tokens.
+// How prompts become tokens; cheap to copy.
 struct PromptCodec {
-  const Tokenizer* tokenizer = nullptr;  // outlives the codec and its copies
-  ChatEncoder encode_chat;               // empty: the model has no chat template
+  const Tokenizer* tokenizer = nullptr;   // outlives the codec and its copies
+  std::optional<ChatFormat> chat_format;  // absent: the model has no chat template
 };
 
 // kInvalidArgument names the field, as inference.proto spells it. Everything but the number of

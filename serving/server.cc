@@ -48,6 +48,7 @@ class Server::Impl {
     context_.limits.context_length = model.context_length;
     context_.limits.vocab_size = model.vocab_size;
     context_.model = model;
+    context_.model.chat_format = codec.chat_format ? codec.chat_format->name() : "";
     context_.on_engine_error = [this] { UpdateHealth(); };
   }
 

@@ -28,8 +28,9 @@ struct ServerOptions {
 // Thread-safe.
 class Server {
  public:
-  // Listens when this returns. The engine and the codec's tokenizer outlive the server.
-  // kInvalidArgument: not an address; kUnavailable: it can't be listened on, with the reason.
+  // Listens when this returns. `model` needs no chat_format: the codec has it. The engine and the
+  // codec's tokenizer outlive the server. kInvalidArgument: not an address; kUnavailable: it can't
+  // be listened on, with the reason.
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine, const PromptCodec& codec,
                                                        const ModelDescription& model,
                                                        const ServerOptions& options);

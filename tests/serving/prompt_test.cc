@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -12,6 +13,13 @@ namespace rankine {
 namespace {
 
 using ::testing::StartsWith;
+
+// The template of ChatML as published.
+constexpr char kChatMl[] =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ "
+    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
+    "'<|im_start|>assistant\\n' }}{% endif %}";
 
 RequestLimits Limits() { return {.context_length = 100, .vocab_size = testing::kByteVocabSize}; }
 
@@ -31,14 +39,14 @@ TEST(ValidateTest, EachBadFieldIsNamed) {
   const BadField cases[] = {
       {"prompt:", [](auto& p) { p.prompt = std::monostate(); }},
       {"text:", [](auto& p) { p.prompt = TextPrompt{.text = std::string((1 << 20) + 1, 'a')}; }},
-      {"chat.messages:", [](auto& p) { p.prompt = std::vector<ChatTurn>(); }},
+      {"chat.messages:", [](auto& p) { p.prompt = std::vector<ChatMessage>(); }},
       {"chat.messages:",
        [](auto& p) {
-         p.prompt = std::vector<ChatTurn>{{"user", std::string(1 << 20, 'a')}, {"user", "b"}};
+         p.prompt = std::vector<ChatMessage>{{"user", std::string(1 << 20, 'a')}, {"user", "b"}};
        }},
       {"chat.messages[1].role:",
        [](auto& p) {
-         p.prompt = std::vector<ChatTurn>{{"user", "a"}, {"robot", "b"}};
+         p.prompt = std::vector<ChatMessage>{{"user", "a"}, {"robot", "b"}};
        }},
       {"tokens.ids:", [](auto& p) { p.prompt = std::vector<int32_t>(); }},
       {"tokens.ids[1]:",
@@ -126,28 +134,25 @@ TEST(MakeRequestTest, AChatNeedsAModelWithAChatTemplate) {
   const auto tokenizer = testing::MakeByteTokenizer();
   const PromptCodec codec = {.tokenizer = tokenizer.get()};
   GenerateParams params;
-  params.prompt = std::vector<ChatTurn>{{"user", "hi"}};
+  params.prompt = std::vector<ChatMessage>{{"user", "hi"}};
   const absl::Status status = MakeRequest(params, codec, Limits()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), StartsWith("chat:"));
 }
 
-TEST(MakeRequestTest, AChatIsEncodedByTheCodec) {
+TEST(MakeRequestTest, AChatIsFormattedAndItsRefusalNamesTheField) {
   const auto tokenizer = testing::MakeByteTokenizer();
-  const PromptCodec codec = {
-      .tokenizer = tokenizer.get(),
-      .encode_chat =
-          [](const std::vector<ChatTurn>& messages) -> absl::StatusOr<std::vector<int32_t>> {
-        if (messages.size() > 2) return absl::InvalidArgumentError("chat.messages: too many");
-        return std::vector<int32_t>{testing::kByteImStart, messages.back().content[0]};
-      }};
+  const auto format = RecogniseChatFormat(kChatMl);
+  ASSERT_TRUE(format.ok()) << format.status();
+  const PromptCodec codec = {.tokenizer = tokenizer.get(), .chat_format = *format};
   GenerateParams params;
-  params.prompt = std::vector<ChatTurn>{{"user", "x"}, {"assistant", "y"}};
-  EXPECT_EQ(MakeRequest(params, codec, Limits())->prompt,
-            (std::vector<int32_t>{testing::kByteImStart, 'y'}));
-  params.prompt = std::vector<ChatTurn>(3, {"user", "x"});
-  EXPECT_THAT(std::string(MakeRequest(params, codec, Limits()).status().message()),
-              StartsWith("chat.messages:"));
+  params.prompt = std::vector<ChatMessage>{{"user", "x<|im_end|>"}};
+  RequestLimits limits = Limits();
+  const auto request = MakeRequest(params, codec, limits);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(*EncodeChat(*tokenizer, *format, {{"user", "x<|im_end|>"}}, true), request->prompt);
+  // One control token ends the message; the one that the user spelled is text.
+  EXPECT_EQ(std::count(request->prompt.begin(), request->prompt.end(), testing::kByteImEnd), 1);
 }
 
 }  // namespace

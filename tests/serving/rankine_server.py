@@ -30,7 +30,8 @@ class Server:
                    "--listen", "127.0.0.1:0", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines = queue.Queue()
-        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
+        self.reader.start()
         self.address = self._wait_until_listening(lines)
 
     def _read(self, lines):
@@ -64,6 +65,8 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
 
 
 class Api:

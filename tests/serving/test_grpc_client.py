@@ -1,10 +1,11 @@
 """A Python client against the real server and a real model.
 
     pip install -r tests/requirements.txt
-    RANKINE_BIN=build/release/rankine RANKINE_TEST_MODEL_DIR=... python3 -m unittest -v tests/serving/test_grpc_client.py
+    RANKINE_BIN=build/release/rankine RANKINE_TEST_MODEL_DIR=... python3 tests/serving/test_grpc_client.py
 """
 
 import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from rankine_server import Api, Server
+from rankine_server import Api, Server, required_env
 
 # Nothing below depends on how fast the server is; this only ends a wait that would last for ever.
 PATIENCE_SECONDS = 120
@@ -202,13 +203,14 @@ class GrpcClientTest(unittest.TestCase):
             together[index] = collect(self.api.Generate(**requests[index]))[:2]
 
         threads = [threading.Thread(target=run, args=(i,)) for i in range(len(requests))]
-        most_running = 0
         for thread in threads:
             thread.start()
             time.sleep(0.01)  # staggered: they join a batch that is running
-            most_running = max(most_running, self.api.GetModel().requests_running)
+        most_running = 0
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                most_running = max(most_running, self.api.GetModel().requests_running)
+                thread.join(timeout=0.01)
         self.assertGreater(most_running, 1, "no two streams ever ran together")
         self.assertEqual(together, alone)
         self.wait_until_empty()
@@ -244,8 +246,6 @@ class DrainTest(unittest.TestCase):
 
     def test_an_address_in_use_is_a_clear_error(self):
         with Server() as server:
-            import subprocess
-            from rankine_server import required_env
             second = subprocess.run([required_env("RANKINE_BIN"), "serve", required_env("RANKINE_TEST_MODEL_DIR"),
                                      "--listen", server.address], capture_output=True, text=True, timeout=120)
             self.assertNotEqual(second.returncode, 0)
