@@ -33,15 +33,9 @@ constexpr int kParts = 16 / kLanes;  // registers per block and column
 constexpr int kRows = HWY_TARGET == HWY_AVX2 ? 6 : 12;
 constexpr int kPanelWidth = HWY_TARGET == HWY_AVX2 ? 1 : 2;
 
-// Blocks of a streaming tile: at least 4 chains in flight hide the latency of an FMA (4 cycles),
-// and several streams of weights in flight read faster than one.
-constexpr int StreamWidth(int rows) {
-  if (HWY_TARGET == HWY_AVX2) return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
-  return rows <= 4 ? 4 : 2;
-}
-
-// How far ahead of the loads the weights are prefetched; measured flat between 1 and 4 kB.
-constexpr int64_t kPrefetchBytes = 2048;
+// One block at a time (products_stream.cc), though a chain of 16-bit weights takes two FMA, 8
+// cycles, for 64 bytes, at most 29 GB/s a thread: two blocks side by side measured no faster.
+constexpr int kStreamWidth = 1;
 constexpr int64_t kStepBytes = 64;
 
 // ---- one step of a block as f32: kColumns columns of kParts registers ----
@@ -138,7 +132,7 @@ struct Accumulators {
 template <int kB>
 HWY_INLINE void PrefetchStep(const char* w, int64_t w_stride) {
 #pragma GCC unroll 4
-  for (int b = 0; b < kB; ++b) __builtin_prefetch(w + b * w_stride, 0, 3);
+  for (int b = 0; b < kB; ++b) __builtin_prefetch(w + b * w_stride, 0, 2);
 }
 
 template <class Weights, int kR, int kB, bool kStream>
@@ -151,8 +145,8 @@ void Tile(const TileArgs& args) {
   constexpr int64_t kXStep = Weights::kColumns * static_cast<int64_t>(sizeof(float));
   int64_t step = 0;
   if constexpr (kStream) {
-    for (; step < args.steps - kPrefetchBytes / kStepBytes; ++step) {
-      PrefetchStep<kB>(w + kPrefetchBytes, w_stride);
+    for (; step < args.steps - PrefetchBytes(kR) / kStepBytes; ++step) {
+      PrefetchStep<kB>(w + PrefetchBytes(kR), w_stride);
       acc.Step(w, w_stride, x, x_stride);
       w += kStepBytes;
       x += kXStep;
@@ -177,7 +171,7 @@ void Tile(const TileArgs& args) {
 
 template <class Weights, bool kStream, int kR = 1>
 void FillTiles(TileSet* set) {
-  constexpr int kB = kStream ? StreamWidth(kR) : kPanelWidth;
+  constexpr int kB = kStream ? kStreamWidth : kPanelWidth;
   set->blocks[kR] = kB;
   set->wide[kR] = Tile<Weights, kR, kB, kStream>;
   set->single[kR] = Tile<Weights, kR, 1, kStream>;
@@ -190,6 +184,7 @@ template <class Weights>
 void WidenWeights(const char* w, int64_t steps, char* out) {
   float* to = reinterpret_cast<float*>(out);
   for (int64_t step = 0; step < steps; ++step) {
+    __builtin_prefetch(w + step * kStepBytes + PrefetchBytes(kRows), 0, 2);
     for (int column = 0; column < Weights::kColumns; ++column) {
       for (int p = 0; p < kParts; ++p) {
         hn::StoreU(Weights::Load(w + step * kStepBytes, column, p), DF(), to + p * kLanes);
