@@ -144,9 +144,11 @@ void Tile(const TileArgs& args) {
   const int64_t w_stride = args.w_stride, x_stride = args.x_stride;
   constexpr int64_t kXStep = Weights::kColumns * static_cast<int64_t>(sizeof(float));
   int64_t step = 0;
+  // A step of 16-bit weights is as slow with one row as others are with several.
+  constexpr int64_t kAhead = PrefetchBytes(Weights::kColumns == 2 ? kRows : kR);
   if constexpr (kStream) {
-    for (; step < args.steps - PrefetchBytes(kR) / kStepBytes; ++step) {
-      PrefetchStep<kB>(w + PrefetchBytes(kR), w_stride);
+    for (; step < args.steps - kAhead / kStepBytes; ++step) {
+      PrefetchStep<kB>(w + kAhead, w_stride);
       acc.Step(w, w_stride, x, x_stride);
       w += kStepBytes;
       x += kXStep;
