@@ -50,6 +50,8 @@ class LinearGroup {
   const std::vector<MatrixChoice>& choices() const { return choices_; }
   const ContractionPlan& plan() const { return plan_; }
 
+  // Dtype of all float cores in memory.
+  DType weight_dtype() const { return cores_[0].dtype; }
   // Dtype that inputs of Run must have.
   DType compute() const { return plan_.compute; }
   int64_t in_features() const { return plan_.input_columns; }
