@@ -1,0 +1,57 @@
+// Speed of models measured side by side: prefill and decode of one sequence, interleaved over
+// repetitions, beside the machine's read bandwidth measured in the same minutes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/loader.h"
+#include "tools/measure/statistics.h"
+
+namespace rankine {
+
+struct BenchOptions {
+  int64_t prompt_tokens = 512;
+  int64_t new_tokens = 64;
+  int repeat = 5;
+  // Called with the share of the work that is done.
+  std::function<void(double fraction, const std::string& what)> progress;
+};
+
+// A model to measure: loaded, with the dtype its KV cache will have.
+struct BenchSubject {
+  std::string path;
+  const FactoredModel* model = nullptr;
+  DType kv_dtype = DType::kF16;
+  int64_t loaded_bytes = 0;  // RSS that loading it added
+};
+
+struct BenchResult {
+  std::string path;
+  double prefill_tokens_per_second = 0;  // medians
+  double decode_tokens_per_second = 0;
+  int64_t weight_bytes_per_token = 0;
+  double kv_bytes_per_token = 0;  // read by one decode step, on average over the new tokens
+  // Weights plus KV read per second over the read bandwidth of the same repetition; median.
+  double bandwidth_share = 0;
+  int64_t resident_bytes = 0;  // RSS: weights, KV cache and activations
+  Interval prefill_ratio;      // to the first model
+  Interval decode_ratio;
+};
+
+struct BenchReport {
+  double read_bandwidth_bytes_per_second = 0;  // median over repetitions of the best access pattern
+  std::vector<BenchResult> models;
+};
+
+// kInvalidArgument when prompt and new tokens exceed a model's context.
+absl::StatusOr<BenchReport> RunBench(const std::vector<BenchSubject>& subjects,
+                                     const BenchOptions& options);
+
+// Resident set of this process, in bytes.
+int64_t ResidentBytes();
+
+}  // namespace rankine
