@@ -1,0 +1,127 @@
+// rankine bench MODEL...: prefill and decode speed of models side by side.
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "tools/cli/command.h"
+#include "tools/cli/model_flags.h"
+#include "tools/cli/output.h"
+#include "tools/cli/progress.h"
+#include "tools/measure/bench.h"
+
+namespace rankine {
+namespace {
+
+struct Flags {
+  std::vector<std::string> models;
+  ModelFlags model_flags;
+  BenchOptions bench;
+  bool json = false;
+};
+
+nlohmann::ordered_json ToJson(const Interval& interval) {
+  return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
+}
+
+void PrintJson(const BenchReport& report, const Flags& flags,
+               const std::vector<OpenedModel>& opened) {
+  nlohmann::ordered_json json = {
+      {"read_bandwidth_bytes_per_second", report.read_bandwidth_bytes_per_second},
+      {"device", opened[0].device->description()},
+      {"prompt_tokens", flags.bench.prompt_tokens},
+      {"new_tokens", flags.bench.new_tokens},
+      {"repeat", flags.bench.repeat},
+      {"models", nlohmann::ordered_json::array()}};
+  for (size_t i = 0; i < report.models.size(); ++i) {
+    const BenchResult& m = report.models[i];
+    json["models"].push_back(
+        {{"path", m.path},
+         {"prefill_tokens_per_second", m.prefill_tokens_per_second},
+         {"decode_tokens_per_second", m.decode_tokens_per_second},
+         {"weight_bytes_per_token", m.weight_bytes_per_token},
+         {"kv_bytes_per_token", m.kv_bytes_per_token},
+         {"bandwidth_share", m.bandwidth_share},
+         {"resident_bytes", m.resident_bytes},
+         {"weight_bytes", opened[i].model->weight_bytes()},
+         {"compute", Name(ComputeOf(*opened[i].model))},
+         {"kv_dtype", KvDTypeName(*KvDTypeOf(flags.model_flags, *opened[i].model))},
+         {"prefill_ratio", ToJson(m.prefill_ratio)},
+         {"decode_ratio", ToJson(m.decode_ratio)}});
+  }
+  PrintNow(json.dump() + "\n");
+}
+
+void PrintTable(const BenchReport& report, const Flags& flags,
+                const std::vector<OpenedModel>& opened) {
+  std::string out = absl::StrFormat(
+      "%s; read bandwidth %.1f GB/s; %d prompt tokens, %d new, median of %d\n",
+      opened[0].device->description(), report.read_bandwidth_bytes_per_second * 1e-9,
+      flags.bench.prompt_tokens, flags.bench.new_tokens, flags.bench.repeat);
+  absl::StrAppendFormat(&out, "%-32s %7s %6s %11s %10s %10s %6s  %-22s %s\n", "model", "compute",
+                        "kv", "weights/tok", "prefill/s", "decode/s", "of bw", "decode ratio [95%]",
+                        "resident");
+  for (size_t i = 0; i < report.models.size(); ++i) {
+    const BenchResult& m = report.models[i];
+    const std::string name =
+        m.path.size() > 32 ? "..." + m.path.substr(m.path.size() - 29) : m.path;
+    absl::StrAppendFormat(&out, "%-32s %7s %6s %11s %10.1f %10.1f %5.0f%%  %-22s %s\n", name,
+                          Name(ComputeOf(*opened[i].model)),
+                          KvDTypeName(*KvDTypeOf(flags.model_flags, *opened[i].model)),
+                          FormatBytes(static_cast<double>(m.weight_bytes_per_token)),
+                          m.prefill_tokens_per_second, m.decode_tokens_per_second,
+                          m.bandwidth_share * 100,
+                          absl::StrFormat("%.2f [%.2f, %.2f]", m.decode_ratio.median,
+                                          m.decode_ratio.low, m.decode_ratio.high),
+                          FormatBytes(static_cast<double>(m.resident_bytes)));
+  }
+  PrintNow(out);
+}
+
+absl::Status Bench(Flags flags) {
+  std::vector<OpenedModel> opened;
+  std::vector<BenchSubject> subjects;
+  for (const std::string& path : flags.models) {
+    const int64_t before = ResidentBytes();
+    auto model = OpenModel(path, flags.model_flags);
+    if (!model.ok()) return model.status();
+    opened.push_back(*std::move(model));
+    auto kv_dtype = KvDTypeOf(flags.model_flags, *opened.back().model);
+    if (!kv_dtype.ok()) return kv_dtype.status();
+    subjects.push_back({.path = path,
+                        .model = opened.back().model.get(),
+                        .kv_dtype = *kv_dtype,
+                        .loaded_bytes = ResidentBytes() - before});
+  }
+  ProgressBar progress("bench");
+  flags.bench.progress = [&](double fraction, const std::string& what) {
+    progress.Update(fraction, what);
+  };
+  auto report = RunBench(subjects, flags.bench);
+  progress.Finish();
+  if (!report.ok()) return report.status();
+  flags.json ? PrintJson(*report, flags, opened) : PrintTable(*report, flags, opened);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddBenchCommand(CLI::App& app, Action* action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure prefill and decode of models, interleaved in one run");
+  command
+      ->add_option("models", flags->models, "Model folders or .gguf files; ratios are to the first")
+      ->required();
+  command->add_option("--prompt-tokens", flags->bench.prompt_tokens, "Tokens of the prompt")
+      ->capture_default_str();
+  command->add_option("--new-tokens", flags->bench.new_tokens, "Tokens decoded after it")
+      ->capture_default_str();
+  command->add_option("--repeat", flags->bench.repeat, "Repetitions")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", flags->json, "Print JSON");
+  flags->model_flags.AddTo(*command);
+  command->callback([flags, action] { *action = [flags] { return Bench(*flags); }; });
+}
+
+}  // namespace rankine

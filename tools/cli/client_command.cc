@@ -1,0 +1,43 @@
+// rankine client ADDRESS --prompt ...: generation by a server, streamed to the terminal.
+#include <CLI/CLI.hpp>
+
+#include "serving/client.h"
+#include "tools/cli/command.h"
+#include "tools/cli/generate_flags.h"
+
+namespace rankine {
+namespace {
+
+struct Flags {
+  std::string address;
+  GenerateFlags generate;
+  double deadline_seconds = 0;
+};
+
+absl::Status Generate(const Flags& flags) {
+  auto params = flags.generate.ToParams();
+  if (!params.ok()) return params.status();
+  PiecePrinter printer(flags.generate.json);
+  absl::Status status =
+      StreamGenerate(flags.address, *params, std::ref(printer),
+                     {.deadline_ms = static_cast<int64_t>(flags.deadline_seconds * 1000)});
+  if (!status.ok()) return status;
+  printer.Finish();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddClientCommand(CLI::App& app, Action* action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("client", "Continue a prompt by a server");
+  command->add_option("address", flags->address, "host:port of `rankine serve`")->required();
+  command
+      ->add_option("--deadline-seconds", flags->deadline_seconds,
+                   "Give up after this time (default: never)")
+      ->check(CLI::NonNegativeNumber);
+  flags->generate.AddTo(*command);
+  command->callback([flags, action] { *action = [flags] { return Generate(*flags); }; });
+}
+
+}  // namespace rankine

@@ -1,0 +1,233 @@
+// rankine inspect MODEL: what a model is; with --explain, how each of its layers will be executed.
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tools/cli/command.h"
+#include "tools/cli/model_flags.h"
+#include "tools/cli/output.h"
+#include "tools/measure/bench.h"
+#include "tools/measure/profile.h"
+
+namespace rankine {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Flags {
+  std::string model;
+  ModelFlags model_flags;
+  bool explain = false, json = false, planning_profile = false;
+};
+
+// Bytes that the linears would take as dense matrices of the same dtype.
+int64_t DenseBytes(const LinearGroup& group) {
+  int64_t total = 0;
+  for (const FactoredMatrix& m : group.matrices()) {
+    total += m.out_features * m.in_features * static_cast<int64_t>(SizeOf(group.weight_dtype()));
+  }
+  return total;
+}
+
+int64_t FileBytes(const Checkpoint& checkpoint) {
+  int64_t total = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) total += tensor.stored_bytes;
+  return total;
+}
+
+Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
+  const ModelConfig& c = checkpoint.config();
+  Json json = {{"path", path},
+               {"architecture", c.architecture},
+               {"num_layers", c.num_layers},
+               {"hidden_size", c.hidden_size},
+               {"intermediate_size", c.intermediate_size},
+               {"num_heads", c.num_heads},
+               {"num_kv_heads", c.num_kv_heads},
+               {"head_dim", c.head_dim},
+               {"vocab_size", c.vocab_size},
+               {"context_length", c.max_position},
+               {"tied_embedding", c.tie_embeddings},
+               {"file_bytes", FileBytes(checkpoint)},
+               {"factored", Json::array()}};
+  for (const FactoredMatrix& m : checkpoint.factored()) {
+    json["factored"].push_back({{"name", m.name},
+                                {"out_features", m.out_features},
+                                {"in_features", m.in_features},
+                                {"parameters", m.NumParameters()},
+                                {"method", m.provenance.method},
+                                {"relative_error", m.provenance.relative_error},
+                                {"weighted_error", m.provenance.weighted_error}});
+  }
+  return json;
+}
+
+std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
+  const ModelConfig& c = checkpoint.config();
+  std::string out = absl::StrFormat(
+      "%s: %s, %d layers, hidden %d, FFN %d, %d heads (%d KV) of %d, vocabulary %d, context %d, %s "
+      "embedding\n"
+      "%d tensors, %s on disk; %d linears factored\n",
+      path, c.architecture, c.num_layers, c.hidden_size, c.intermediate_size, c.num_heads,
+      c.num_kv_heads, c.head_dim, c.vocab_size, c.max_position,
+      c.tie_embeddings ? "tied" : "untied", checkpoint.tensors().size(),
+      FormatBytes(static_cast<double>(FileBytes(checkpoint))), checkpoint.factored().size());
+  for (const FactoredMatrix& m : checkpoint.factored()) {
+    int64_t dense = m.out_features * m.in_features;
+    absl::StrAppendFormat(&out, "  %-40s [%d, %d] %s, %.3f of its parameters", m.name,
+                          m.out_features, m.in_features, m.provenance.method,
+                          static_cast<double>(m.NumParameters()) / static_cast<double>(dense));
+    if (m.provenance.relative_error >= 0)
+      absl::StrAppendFormat(&out, ", relative error %.4f", m.provenance.relative_error);
+    if (m.provenance.weighted_error >= 0)
+      absl::StrAppendFormat(&out, ", weighted %.4f", m.provenance.weighted_error);
+    out += "\n";
+  }
+  return out;
+}
+
+Json CandidateJson(const Candidate& c) {
+  return {{"expression", c.order.expression},
+          {"weight_bytes", c.order.weight_bytes()},
+          {"multiply_adds_per_token", c.order.multiply_adds_per_token()},
+          {"products", c.order.num_products()},
+          {"decode_microseconds", c.decode_microseconds},
+          {"rejected", c.rejected}};
+}
+
+Json GroupJson(const LinearGroup& group, const DeviceProfile& profile) {
+  Json json = {{"name", group.name()},
+               {"matrices", Json::array()},
+               {"steps", Json::array()},
+               {"weight_bytes", group.plan().weight_bytes()},
+               {"dense_bytes", DenseBytes(group)},
+               {"resident_bytes", group.weight_bytes()},
+               {"workspace_bytes_per_token", group.plan().workspace_bytes(1)},
+               {"buckets", Json::array()}};
+  for (size_t i = 0; i < group.matrices().size(); ++i) {
+    Json matrix = {{"name", group.matrices()[i].name},
+                   {"plan", group.plan().expressions[i]},
+                   {"candidates", Json::array()}};
+    for (const Candidate& c : group.choices()[i].candidates)
+      matrix["candidates"].push_back(CandidateJson(c));
+    json["matrices"].push_back(std::move(matrix));
+  }
+  for (const PlanStep& step : group.plan().steps) {
+    Json products = Json::array();
+    for (const PlanProduct& p : step.products) {
+      products.push_back({{"n", p.n}, {"k", p.k}, {"weight_bytes", p.weight_bytes}});
+    }
+    json["steps"].push_back(std::move(products));
+  }
+  for (const int64_t tokens : kTokenBuckets) {
+    const PlanPrediction p = group.plan().Predict(tokens, profile);
+    json["buckets"].push_back({{"tokens", tokens},
+                               {"bytes", p.bytes},
+                               {"flops", p.flops},
+                               {"microseconds", p.microseconds}});
+  }
+  return json;
+}
+
+std::string GroupText(const LinearGroup& group, const DeviceProfile& profile) {
+  std::string out;
+  for (size_t i = 0; i < group.matrices().size(); ++i) {
+    absl::StrAppendFormat(&out, "%s%s: %s\n", i == 0 ? "" : "+ ", group.matrices()[i].name,
+                          group.plan().expressions[i]);
+    for (const Candidate& c : group.choices()[i].candidates) {
+      absl::StrAppendFormat(&out, "    %-16s %11s %8.1f us at 1 token  %s\n", c.order.expression,
+                            FormatBytes(static_cast<double>(c.order.weight_bytes())),
+                            c.decode_microseconds,
+                            &c == &group.choices()[i].choice() ? "chosen"
+                            : c.rejected.empty()               ? "slower"
+                                                               : c.rejected);
+    }
+  }
+  for (size_t s = 0; s < group.plan().steps.size(); ++s) {
+    std::vector<std::string> shapes;
+    for (const PlanProduct& p : group.plan().steps[s].products)
+      shapes.push_back(absl::StrFormat("[%d, %d]", p.n, p.k));
+    absl::StrAppendFormat(&out, "  step %d: %s\n", s + 1, absl::StrJoin(shapes, " "));
+  }
+  absl::StrAppendFormat(&out, "  resident %s (dense would be %s)\n  %6s %12s %12s %10s\n",
+                        FormatBytes(static_cast<double>(group.weight_bytes())),
+                        FormatBytes(static_cast<double>(DenseBytes(group))), "tokens", "bytes",
+                        "Mflop", "us");
+  for (const int64_t tokens : kTokenBuckets) {
+    const PlanPrediction p = group.plan().Predict(tokens, profile);
+    absl::StrAppendFormat(&out, "  %6d %12d %12.3f %10.1f\n", tokens, p.bytes,
+                          static_cast<double>(p.flops) * 1e-6, p.microseconds);
+  }
+  return out;
+}
+
+absl::Status Explain(const Flags& flags, Json* json, std::string* text) {
+  const int64_t before = ResidentBytes();
+  auto opened = OpenModel(flags.model, flags.model_flags);
+  if (!opened.ok()) return opened.status();
+  const int64_t resident = ResidentBytes() - before;
+  const DeviceProfile profile =
+      flags.planning_profile ? kPlanningProfile : MeasureProfile(*opened->device);
+  int64_t dense = 0;
+  Json groups = Json::array();
+  absl::StrAppendFormat(
+      text, "%s; profile: %.1f GB/s, %.0f GFLOP/s f32, %.0f GFLOP/s bf16, %.1f us a step\n\n",
+      opened->device->description(), profile.read_bytes_per_second * 1e-9,
+      profile.f32_flops_per_second * 1e-9, profile.bf16_flops_per_second * 1e-9,
+      profile.step_seconds * 1e6);
+  for (const LinearGroup* group : opened->model->groups()) {
+    dense += DenseBytes(*group);
+    flags.json ? groups.push_back(GroupJson(*group, profile))
+               : void(*text += GroupText(*group, profile) + "\n");
+  }
+  (*json)["profile"] = {{"read_bytes_per_second", profile.read_bytes_per_second},
+                        {"f32_flops_per_second", profile.f32_flops_per_second},
+                        {"bf16_flops_per_second", profile.bf16_flops_per_second},
+                        {"step_seconds", profile.step_seconds}};
+  (*json)["groups"] = std::move(groups);
+  (*json)["weight_bytes"] = opened->model->weight_bytes();
+  (*json)["weight_bytes_per_token"] = opened->model->weight_bytes_per_token();
+  (*json)["dense_linear_bytes"] = dense;
+  (*json)["resident_bytes"] = resident;
+  absl::StrAppendFormat(
+      text,
+      "weights in memory %s, read per token %s; the same linears dense: %s\n"
+      "resident set grew by %s while loading%s\n",
+      FormatBytes(static_cast<double>(opened->model->weight_bytes())),
+      FormatBytes(static_cast<double>(opened->model->weight_bytes_per_token())),
+      FormatBytes(static_cast<double>(dense)), FormatBytes(static_cast<double>(resident)),
+      resident < dense ? ": less than the dense matrices alone, so no dense copy exists" : "");
+  return absl::OkStatus();
+}
+
+absl::Status Inspect(const Flags& flags) {
+  auto checkpoint = OpenCheckpoint(flags.model);
+  if (!checkpoint.ok()) return checkpoint.status();
+  Json json = SummaryJson(**checkpoint, flags.model);
+  std::string text = SummaryText(**checkpoint, flags.model);
+  if (flags.explain) {
+    if (auto status = Explain(flags, &json, &text); !status.ok()) return status;
+  }
+  PrintNow(flags.json ? json.dump() + "\n" : text);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddInspectCommand(CLI::App& app, Action* action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("inspect", "Say what a model is, and how it will be executed");
+  command->add_option("model", flags->model, "A model folder or .gguf file")->required();
+  command->add_flag("--explain", flags->explain,
+                    "Load it; print each layer's plan per token count, with predictions");
+  command->add_flag("--planning-profile", flags->planning_profile,
+                    "Predict with the fixed profile that plans are chosen by, not with this "
+                    "machine's measured one");
+  command->add_flag("--json", flags->json, "Print JSON");
+  flags->model_flags.AddComputeTo(*command);
+  command->callback([flags, action] { *action = [flags] { return Inspect(*flags); }; });
+}
+
+}  // namespace rankine

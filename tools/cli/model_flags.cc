@@ -1,0 +1,147 @@
+#include "tools/cli/model_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "models/chat/chat_format.h"
+
+namespace rankine {
+
+void ModelFlags::AddComputeTo(CLI::App& command) {
+  command.add_option("--compute", compute,
+                     "Activations in products: f32, bf16 (default: by the weights' encoding)");
+  command.add_option("--weight-dtype", weight_dtype,
+                     "Weights in memory: f32, f16, bf16 (default: as stored)");
+  command.add_option("--threads", threads, "Threads (default: the cores this process may run on)")
+      ->check(CLI::Range(1, 1024));
+  command.add_option("--isa", isa,
+                     "Instruction set: avx2, avx512, avx512-bf16, ref (default: the best)");
+  command
+      .add_option(
+          "--extra-weight-bytes", extra_weight_bytes,
+          "Memory that plans may spend on other forms of a matrix than the stored one (default: 0)")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void ModelFlags::AddTo(CLI::App& command) {
+  AddComputeTo(command);
+  command.add_option("--kv-dtype", kv_dtype,
+                     "KV cache: f32, f16, bf16, int8 (default: f32 beside f32, else f16)");
+}
+
+absl::StatusOr<DType> ParseFloatDType(const std::string& flag, const std::string& value) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    if (value == Name(dtype)) return dtype;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": unknown dtype '", value, "'; use f32, f16 or bf16"));
+}
+
+std::string KvDTypeName(DType dtype) {
+  return dtype == DType::kI8 ? "int8" : std::string(Name(dtype));
+}
+
+absl::StatusOr<DType> KvDTypeOf(const ModelFlags& flags, const FactoredModel& model) {
+  if (flags.kv_dtype.empty()) {
+    const LinearGroup& head = *model.groups().back();
+    const bool f32_weights =
+        head.dense_core(0) != nullptr && head.dense_core(0)->dtype == DType::kF32;
+    return flags.compute == "f32" || (f32_weights && flags.compute.empty()) ? DType::kF32
+                                                                            : DType::kF16;
+  }
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    if (flags.kv_dtype == KvDTypeName(dtype)) return dtype;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--kv-dtype: unknown dtype '", flags.kv_dtype, "'; use f32, f16, bf16 or int8"));
+}
+
+absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags) {
+  LoadOptions options{.extra_weight_bytes = flags.extra_weight_bytes};
+  if (flags.compute == "int8") {
+    return absl::UnimplementedError(
+        "--compute int8 needs cores in a block encoding, which this version does not execute; use "
+        "f32 or bf16");
+  }
+  if (!flags.compute.empty()) {
+    auto dtype = ParseFloatDType("--compute", flags.compute);
+    if (!dtype.ok()) return dtype.status();
+    if (*dtype == DType::kF16) return absl::InvalidArgumentError("--compute: use f32 or bf16");
+    options.compute = *dtype;
+  }
+  if (!flags.weight_dtype.empty()) {
+    auto dtype = ParseFloatDType("--weight-dtype", flags.weight_dtype);
+    if (!dtype.ok()) return dtype.status();
+    options.weight_dtype = *dtype;
+  }
+  return options;
+}
+
+absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags& flags) {
+  OpenedModel opened{.path = path};
+  auto options = ToLoadOptions(flags);
+  if (!options.ok()) return options.status();
+  auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint.ok()) return checkpoint.status();
+  opened.checkpoint = *std::move(checkpoint);
+  auto device = MakeCpuDevice({.num_threads = flags.threads, .isa = flags.isa});
+  if (!device.ok()) return device.status();
+  opened.device = *std::move(device);
+  auto model = LoadModel(*opened.checkpoint, *opened.device, *options);
+  if (!model.ok()) return model.status();
+  opened.model = *std::move(model);
+  return opened;
+}
+
+DType ComputeOf(const FactoredModel& model) { return model.groups().back()->compute(); }
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
+  return LoadTokenizer(checkpoint.folder());
+}
+
+absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf_vocabulary() == nullptr) {
+    auto text = LoadChatTemplate(checkpoint.folder());
+    if (!text.ok()) return text.status();
+    return RecogniseChatFormat(*text);
+  }
+  const std::string& text = checkpoint.gguf_vocabulary()->chat_template;
+  if (text.empty())
+    return absl::NotFoundError("the file has no tokenizer.chat_template: it is no chat model");
+  return RecogniseChatFormat(text);
+}
+
+absl::StatusOr<std::unique_ptr<TextModel>> OpenTextModel(const std::string& path,
+                                                         const ModelFlags& flags,
+                                                         const EngineOptions& options) {
+  auto text = std::make_unique<TextModel>();
+  auto opened = OpenModel(path, flags);
+  if (!opened.ok()) return opened.status();
+  text->opened = *std::move(opened);
+  const FactoredModel& model = *text->opened.model;
+  auto tokenizer = OpenTokenizer(*text->opened.checkpoint);
+  if (!tokenizer.ok()) return tokenizer.status();
+  text->tokenizer = *std::move(tokenizer);
+  text->codec.tokenizer = text->tokenizer.get();
+  auto format = ChatFormatOf(*text->opened.checkpoint);
+  if (format.ok()) {
+    text->codec.chat_format = *format;
+  } else {
+    text->chat_error = std::string(format.status().message());
+  }
+  text->limits.context_length = model.shape().max_position;
+  text->limits.vocab_size = model.shape().vocab_size;
+  EngineOptions engine_options = options;
+  auto kv_dtype = KvDTypeOf(flags, model);
+  if (!kv_dtype.ok()) return kv_dtype.status();
+  engine_options.kv_dtype = *kv_dtype;
+  auto engine = Engine::Start(model, engine_options);
+  if (!engine.ok()) return engine.status();
+  text->engine = *std::move(engine);
+  return text;
+}
+
+}  // namespace rankine
