@@ -11,9 +11,8 @@ fi
 echo "building sentencepiece $version"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# --no-build-isolation and --no-deps: pip needs nothing but the sdist itself.
-/usr/bin/python3 -m venv "$work/venv"
-"$work/venv/bin/pip" download --quiet --no-binary :all: --no-deps "sentencepiece==$version" -d "$work" ||
+# pip only downloads here: nothing is installed.
+python3 -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps "sentencepiece==$version" -d "$work" ||
   { echo "error: could not download sentencepiece==$version from PyPI; check the network and pip's index settings" >&2; exit 1; }
 tar -xzf "$work/sentencepiece-$version.tar.gz" -C "$work"
 cmake -S "$work/sentencepiece-$version/sentencepiece" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
