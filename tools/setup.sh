@@ -40,6 +40,6 @@ export RANKINE_DEPS_DIR=${RANKINE_DEPS_DIR:-$PWD/build/deps}
 step "sentencepiece"
 bash tools/scripts/sentencepiece.sh "$RANKINE_DEPS_DIR"
 step "build"
-build_preset release
+build_preset release rankine
 [ -x build/release/rankine ] || fail "the build made no build/release/rankine"
 step "built build/release/rankine ($(build/release/rankine --version))"

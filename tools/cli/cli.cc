@@ -35,6 +35,13 @@ void AddCommands(CLI::App& app, Action* action) {
   AddBenchCommand(app, action);
 }
 
+bool HasCommand(CLI::App& app, const std::string& name) {
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == name) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 int RunCli(int argc, const char* const* argv) {
@@ -47,6 +54,11 @@ int RunCli(int argc, const char* const* argv) {
   app.require_subcommand(1);
   Action action;
   AddCommands(app, &action);
+  // CLI11 would only say that a subcommand is required.
+  if (argc > 1 && argv[1][0] != '-' && !HasCommand(app, argv[1])) {
+    PrintError(std::string("unknown command '") + argv[1] + "' (see: rankine --help)");
+    return kBadUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
