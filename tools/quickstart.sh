@@ -55,6 +55,7 @@ step "speed, all models interleaved in one run"
 "$rankine" bench "${models[@]}" --repeat 5 --json >"$measured/bench.json"
 echo
 python3 tools/scripts/quickstart_table.py "$gguf" "$measured" | tee "$measured/table.txt"
+python3 tools/scripts/quickstart_chart.py "$measured" "$measured/quickstart.svg"
 
 serve_and_ask() { # MODEL
   local log=$measured/serve.log address server

@@ -26,7 +26,7 @@ export RANKINE_TEST_PYTHON=$PWD/$venv/bin/python
 
 if [ "${RANKINE_SKIP_SANITIZERS:-0}" != 1 ]; then
   step "AddressSanitizer and UndefinedBehaviorSanitizer"
-  build_preset asan rankine_kernels_tests rankine_runtime_tests rankine_models_tests rankine_serving_tests rankine_tools_tests
+  build_preset asan rankine_kernels_tests rankine_runtime_tests rankine_models_tests rankine_serving_tests rankine_tools_tests rankine_structure_tests
   ctest --preset asan --label-exclude python --progress -j2 || fail "tests failed under the asan preset"
   step "ThreadSanitizer"
   build_preset tsan rankine_kernels_tests rankine_runtime_tests

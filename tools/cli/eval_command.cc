@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
+#include "models/text.h"
 #include "tools/cli/command.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
@@ -22,7 +23,7 @@ struct Flags {
 absl::Status Eval(Flags flags) {
   auto opened = OpenModel(flags.model, flags.model_flags);
   if (!opened.ok()) return opened.status();
-  auto tokenizer = OpenTokenizer(*opened->checkpoint);
+  auto tokenizer = TokenizerOf(*opened->checkpoint);
   if (!tokenizer.ok()) return tokenizer.status();
   auto kv_dtype = KvDTypeOf(flags.model_flags, *opened->model);
   if (!kv_dtype.ok()) return kv_dtype.status();

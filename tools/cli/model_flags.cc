@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "models/chat/chat_format.h"
+#include "models/text.h"
 
 namespace rankine {
 
@@ -97,23 +97,6 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags&
 
 DType ComputeOf(const FactoredModel& model) { return model.groups().back()->compute(); }
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
-  if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
-  return LoadTokenizer(checkpoint.folder());
-}
-
-absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint) {
-  if (checkpoint.gguf_vocabulary() == nullptr) {
-    auto text = LoadChatTemplate(checkpoint.folder());
-    if (!text.ok()) return text.status();
-    return RecogniseChatFormat(*text);
-  }
-  const std::string& text = checkpoint.gguf_vocabulary()->chat_template;
-  if (text.empty())
-    return absl::NotFoundError("the file has no tokenizer.chat_template: it is no chat model");
-  return RecogniseChatFormat(text);
-}
-
 absl::StatusOr<std::unique_ptr<TextModel>> OpenTextModel(const std::string& path,
                                                          const ModelFlags& flags,
                                                          const EngineOptions& options) {
@@ -122,7 +105,7 @@ absl::StatusOr<std::unique_ptr<TextModel>> OpenTextModel(const std::string& path
   if (!opened.ok()) return opened.status();
   text->opened = *std::move(opened);
   const FactoredModel& model = *text->opened.model;
-  auto tokenizer = OpenTokenizer(*text->opened.checkpoint);
+  auto tokenizer = TokenizerOf(*text->opened.checkpoint);
   if (!tokenizer.ok()) return tokenizer.status();
   text->tokenizer = *std::move(tokenizer);
   text->codec.tokenizer = text->tokenizer.get();

@@ -52,10 +52,6 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags&
 // Of the output matrix: what --compute came to.
 DType ComputeOf(const FactoredModel& model);
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint);
-// kNotFound when the checkpoint has no chat template, kUnimplemented when it is not a known one.
-absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint);
-
 // Tokenizer, chat format (absent when there is no template) and engine for generation.
 struct TextModel {
   OpenedModel opened;

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "models/checkpoint/checkpoint.h"
+#include "models/text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 
 namespace rankine {
@@ -20,14 +20,14 @@ std::string Dump(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const std::string& path) {
+absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string& path) {
   auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) return checkpoint.status();
-  return OpenTokenizer(**checkpoint);
+  return TokenizerOf(**checkpoint);
 }
 
 absl::Status Tokenize(const Flags& flags) {
-  auto tokenizer = TokenizerOf(flags.model);
+  auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   std::string text = flags.text;
   if (!flags.file.empty()) {
@@ -50,7 +50,7 @@ absl::Status Tokenize(const Flags& flags) {
 }
 
 absl::Status Detokenize(const Flags& flags) {
-  auto tokenizer = TokenizerOf(flags.model);
+  auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   const std::string text = (*tokenizer)->Decode(flags.ids, flags.skip_special);
   PrintNow(flags.json ? Dump({{"text", text}}) : text + "\n");

@@ -1,4 +1,5 @@
 #include "tools/compress/factorize.h"
+#include "models/text.h"
 
 #include <algorithm>
 #include <atomic>

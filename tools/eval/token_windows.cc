@@ -5,12 +5,6 @@
 
 namespace rankine {
 
-absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
-  if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
-  if (!checkpoint.folder().empty()) return LoadTokenizer(checkpoint.folder());
-  return absl::InvalidArgumentError("the model has no tokenizer");
-}
-
 absl::StatusOr<std::vector<int32_t>> ReadTextTokens(const Tokenizer& tokenizer,
                                                     absl::Span<const std::string> files) {
   std::string text;

@@ -7,13 +7,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "models/checkpoint/checkpoint.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace rankine {
-
-// The tokenizer of a checkpoint. kInvalidArgument when it has none.
-absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint);
 
 // The files' bytes, one after another, as tokens of one text (with BOS only where the model's
 // tokenizer adds it). Errors name the file; control tokens spelled in the text stay text.

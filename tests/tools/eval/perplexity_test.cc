@@ -1,4 +1,5 @@
 #include "tools/eval/perplexity.h"
+#include "models/text.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,6 +5,7 @@
 
 #include "gtest/gtest.h"
 #include "models/loader.h"
+#include "models/text.h"
 #include "nlohmann/json.hpp"
 #include "tools/eval/perplexity.h"
 #include "tools/eval/token_windows.h"

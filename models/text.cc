@@ -1,0 +1,27 @@
+#include "models/text.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace rankine {
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
+  if (!checkpoint.folder().empty()) return LoadTokenizer(checkpoint.folder());
+  return absl::InvalidArgumentError("the model has no tokenizer");
+}
+
+absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf_vocabulary() == nullptr) {
+    auto text = LoadChatTemplate(checkpoint.folder());
+    if (!text.ok()) return text.status();
+    return RecogniseChatFormat(*text);
+  }
+  const std::string& text = checkpoint.gguf_vocabulary()->chat_template;
+  if (text.empty())
+    return absl::NotFoundError("the file has no tokenizer.chat_template: it is no chat model");
+  return RecogniseChatFormat(text);
+}
+
+}  // namespace rankine
