@@ -7,11 +7,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/scripts/common.sh
 bash tools/setup.sh
 rankine=$PWD/build/release/rankine
+server=
 dense=$RANKINE_HOME/smollm2-135m
 corpus=$RANKINE_HOME/corpus
 measured=$RANKINE_HOME/quickstart
 selective=$RANKINE_HOME/smollm2-135m-svd-llm-0.8-selective
+# Models made by another version or recipe are made again.
+recipe="$("$rankine" --version) recipe 1"
+if [ "$(cat "$measured/recipe" 2>/dev/null)" != "$recipe" ]; then
+  rm -rf "$measured" "$dense" "$corpus" "$RANKINE_HOME"/smollm2-135m-svd-llm-*
+fi
 mkdir -p "$measured"
+echo "$recipe" >"$measured/recipe"
 
 # A third of the 210 linears, those that factoring to 0.8 of their parameters costs least.
 selected_linears=70
@@ -29,7 +36,7 @@ factorize() { # OUT KEEP NAME [FLAG...]
 
 # Prints a regular expression of the linears with the least weighted error.
 least_loss_regex() {
-  python3 - "$measured/svd-llm-0.8.json" "$selected_linears" <<'PY'
+  "$python" - "$measured/svd-llm-0.8.json" "$selected_linears" <<'PY'
 import json, re, sys
 layers = json.load(open(sys.argv[1]))["layers"]
 best = sorted(layers, key=lambda layer: layer["weighted_error"])[: int(sys.argv[2])]
@@ -43,7 +50,8 @@ gguf=$(bash tools/scripts/fetch_model.sh)
 [ -f "$corpus/evaluation.txt" ] || { step "corpus: modules of Python's standard library"; bash tools/scripts/corpus.sh "$corpus"; }
 factorize "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" 0.9 svd-llm-0.9
 factorize "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" 0.8 svd-llm-0.8
-factorize "$selective" 0.8 selective --only "$(least_loss_regex)"
+only=$(least_loss_regex)
+factorize "$selective" 0.8 selective --only "$only"
 rm -rf "$RANKINE_HOME/statistics"
 
 models=("$dense" "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" "$selective")
@@ -54,11 +62,11 @@ done
 step "speed, all models interleaved in one run"
 "$rankine" bench "${models[@]}" --repeat 5 --json >"$measured/bench.json"
 echo
-python3 tools/scripts/quickstart_table.py "$gguf" "$measured" | tee "$measured/table.txt"
-python3 tools/scripts/quickstart_chart.py "$measured" "$measured/quickstart.svg"
+"$python" tools/scripts/quickstart_table.py "$gguf" "$measured" | tee "$measured/table.txt"
+"$python" tools/scripts/quickstart_chart.py "$measured" "$measured/quickstart.svg"
 
 serve_and_ask() { # MODEL
-  local log=$measured/serve.log address server
+  local log=$measured/serve.log address
   "$rankine" serve "$1" --listen 127.0.0.1:0 >"$log" 2>&1 &
   server=$!
   trap 'kill $server 2>/dev/null || true' EXIT

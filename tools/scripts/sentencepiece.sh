@@ -12,7 +12,7 @@ echo "building sentencepiece $version"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # pip only downloads here: nothing is installed.
-python3 -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps "sentencepiece==$version" -d "$work" ||
+/usr/bin/python3 -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps "sentencepiece==$version" -d "$work" ||
   { echo "error: could not download sentencepiece==$version from PyPI; check the network and pip's index settings" >&2; exit 1; }
 tar -xzf "$work/sentencepiece-$version.tar.gz" -C "$work"
 cmake -S "$work/sentencepiece-$version/sentencepiece" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \

@@ -1,1 +1,0 @@
-// Keeps a library target alive while its folder has no source file.
