@@ -73,7 +73,9 @@ absl::Status Client::Generate(const GenerateParams& params, const PieceCallback&
     call.TryCancel();
     while (reader->Read(&response)) {
     }
-    break;
+    // Whatever the server says: the last message may have been on its way.
+    reader->Finish();
+    return absl::CancelledError("the caller stopped the answer");
   }
   return FromGrpc(reader->Finish());
 }

@@ -111,7 +111,7 @@ absl::StatusOr<std::vector<int32_t>> ToIds(const Prompt& prompt, const PromptCod
   }
   if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
     if (!codec.chat_format) {
-      return Invalid("chat: the model has no chat template; send text instead");
+      return Invalid("chat: ", codec.chat_error, "; send text instead");
     }
     absl::StatusOr<std::vector<int32_t>> ids =
         EncodeChat(*codec.tokenizer, *codec.chat_format, *messages, /*add_generation_prompt=*/true);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,7 +32,9 @@ struct RequestLimits {
 // How prompts become tokens; cheap to copy.
 struct PromptCodec {
   const Tokenizer* tokenizer = nullptr;   // outlives the codec and its copies
-  std::optional<ChatFormat> chat_format;  // absent: the model has no chat template
+  std::optional<ChatFormat> chat_format;  // absent: chats are refused
+  // Why it is absent: no template, or one that was not recognised.
+  std::string chat_error = "the model has no chat template";
 };
 
 // kInvalidArgument names the field, as inference.proto spells it. Everything but the number of

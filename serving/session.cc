@@ -70,14 +70,18 @@ absl::Status GenerateInProcess(Engine& engine, const PromptCodec& codec,
                                const PieceCallback& on_piece) {
   absl::StatusOr<std::unique_ptr<Session>> session = Session::Start(engine, codec, limits, params);
   if (!session.ok()) return session.status();
+  bool stopped = false;
   while (!(*session)->finished()) {
     (*session)->Wait();
     Piece piece;
     if (!(*session)->Poll(&piece)) continue;
-    if (!piece.empty() && !on_piece(piece)) (*session)->Cancel();
+    if (!stopped && !piece.empty() && !on_piece(piece)) {
+      stopped = true;
+      (*session)->Cancel();
+    }
     if (piece.finish_reason == FinishReason::kError) return absl::InternalError(piece.error);
   }
-  return absl::OkStatus();
+  return stopped ? absl::CancelledError("the caller stopped the answer") : absl::OkStatus();
 }
 
 }  // namespace rankine

@@ -57,8 +57,8 @@ class Session {
   bool finished_ = false;
 };
 
-// Generates in process: blocks until the request ends. Returns OK whatever the finish reason but
-// kError (kInternal).
+// Generates in process: blocks until the request ends. kCancelled when the callback returned false,
+// after which it gets no piece; kInternal for the finish reason kError; OK for any other.
 absl::Status GenerateInProcess(Engine& engine, const PromptCodec& codec,
                                const RequestLimits& limits, const GenerateParams& params,
                                const PieceCallback& on_piece);

@@ -132,12 +132,15 @@ TEST(MakeRequestTest, ControlTokensInTextAreTextUnlessAskedFor) {
 
 TEST(MakeRequestTest, AChatNeedsAModelWithAChatTemplate) {
   const auto tokenizer = testing::MakeByteTokenizer();
-  const PromptCodec codec = {.tokenizer = tokenizer.get()};
+  PromptCodec codec = {.tokenizer = tokenizer.get()};
   GenerateParams params;
   params.prompt = std::vector<ChatMessage>{{"user", "hi"}};
-  const absl::Status status = MakeRequest(params, codec, Limits()).status();
+  absl::Status status = MakeRequest(params, codec, Limits()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), StartsWith("chat:"));
+  EXPECT_THAT(std::string(status.message()), StartsWith("chat: the model has no chat template"));
+  codec.chat_error = "its template is not one of those known";
+  status = MakeRequest(params, codec, Limits()).status();
+  EXPECT_THAT(std::string(status.message()), StartsWith("chat: its template is not one of"));
 }
 
 TEST(MakeRequestTest, AChatIsFormattedAndItsRefusalNamesTheField) {

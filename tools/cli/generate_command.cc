@@ -21,7 +21,7 @@ absl::Status Generate(const Flags& flags) {
   auto text = OpenTextModel(flags.model, flags.model_flags, {});
   if (!text.ok()) return text.status();
   if (flags.generate.chat && !(*text)->codec.chat_format) {
-    return absl::InvalidArgumentError("--chat: " + (*text)->chat_error);
+    return absl::InvalidArgumentError("--chat: " + (*text)->codec.chat_error);
   }
   PiecePrinter printer(flags.generate.json);
   absl::Status status = GenerateInProcess(*(*text)->engine, (*text)->codec, (*text)->limits,

@@ -113,7 +113,7 @@ absl::StatusOr<std::unique_ptr<TextModel>> OpenTextModel(const std::string& path
   if (format.ok()) {
     text->codec.chat_format = *format;
   } else {
-    text->chat_error = std::string(format.status().message());
+    text->codec.chat_error = std::string(format.status().message());
   }
   text->limits.context_length = model.shape().max_position;
   text->limits.vocab_size = model.shape().vocab_size;

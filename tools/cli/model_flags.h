@@ -57,7 +57,6 @@ struct TextModel {
   OpenedModel opened;
   std::unique_ptr<const Tokenizer> tokenizer;
   PromptCodec codec;
-  std::string chat_error;  // why there is no chat format
   RequestLimits limits;
   std::unique_ptr<Engine> engine;
 };
