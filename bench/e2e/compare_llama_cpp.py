@@ -1,15 +1,18 @@
 """Rankine against llama.cpp on the same bits: one GGUF file, prefill and decode, in interleaved pairs.
 
-Usage: python compare_llama_cpp.py RANKINE MODEL.gguf [--make bf16] [--pairs 7] [--threads 2]
+Usage: python compare_llama_cpp.py RANKINE MODEL.gguf [--make bf16] [--pairs 7] [--threads 2] [--json]
+           [--rankine-flags FLAG...]   (last: all that follows goes to `rankine bench`)
 
 --make TYPE first rewrites MODEL with llama.cpp's own quantiser (bf16, f16) and compares on that file. Prints a
 table and, with --json, the figures. The median of the paired ratios has a 95% percentile bootstrap interval.
 """
 
 import argparse
+import atexit
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +24,14 @@ import numpy as np
 FTYPES = {"f16": 1, "bf16": 32}
 
 
+# Kept by this reference: llama.cpp calls it as long as the process lives.
+SILENT = llama_cpp.llama_log_callback(lambda *_: None)
+
+
 def make(source, kind):
-    out = os.path.join(tempfile.mkdtemp(prefix="rankine-compare-"), kind + ".gguf")
+    folder = tempfile.mkdtemp(prefix="rankine-compare-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    out = os.path.join(folder, kind + ".gguf")
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.allow_requantize, params.nthread = FTYPES[kind], True, os.cpu_count()
     if llama_cpp.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(params)) != 0:
@@ -34,8 +43,6 @@ class LlamaCpp:
     """The peer's own C functions, so that Python costs nothing measurable."""
 
     def __init__(self, path, threads, prompt_tokens, new_tokens):
-        self.log = llama_cpp.llama_log_callback(lambda *_: None)
-        llama_cpp.llama_log_set(self.log, ctypes.c_void_p(0))
         self.model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = prompt_tokens + new_tokens + 8
@@ -87,8 +94,10 @@ def main():
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rankine-flags", nargs="*", default=[])
+    parser.add_argument("--rankine-flags", nargs=argparse.REMAINDER, default=[],
+                        help="last: all that follows goes to `rankine bench`")
     args = parser.parse_args()
+    llama_cpp.llama_log_set(SILENT, ctypes.c_void_p(0))
     path = make(args.model, args.make) if args.make else args.model
     peer = LlamaCpp(path, args.threads, args.prompt_tokens, args.new_tokens)
     peer.run()
