@@ -1,9 +1,9 @@
 // rankine bench MODEL...: prefill and decode speed of models side by side.
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -11,6 +11,9 @@
 
 namespace rankine {
 namespace {
+
+// Far beyond any context; two of them can be added without overflow.
+constexpr int kMaxTokens = 1 << 24;
 
 struct Flags {
   std::vector<std::string> models;
@@ -48,7 +51,7 @@ void PrintJson(const BenchReport& report, const Flags& flags,
          {"prefill_ratio", ToJson(m.prefill_ratio)},
          {"decode_ratio", ToJson(m.decode_ratio)}});
   }
-  PrintNow(json.dump() + "\n");
+  PrintNow(Dump(json) + "\n");
 }
 
 void PrintTable(const BenchReport& report, const Flags& flags,
@@ -113,9 +116,11 @@ void AddBenchCommand(CLI::App& app, Action* action) {
       ->add_option("models", flags->models, "Model folders or .gguf files; ratios are to the first")
       ->required();
   command->add_option("--prompt-tokens", flags->bench.prompt_tokens, "Tokens of the prompt")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, kMaxTokens));
   command->add_option("--new-tokens", flags->bench.new_tokens, "Tokens decoded after it")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, kMaxTokens));
   command->add_option("--repeat", flags->bench.repeat, "Repetitions")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));

@@ -1,10 +1,12 @@
 // rankine chat MODEL|ADDRESS: an interactive chat with history, in process or by a server.
+#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "serving/client.h"
 #include "serving/session.h"
@@ -31,6 +33,48 @@ bool ReadLine(std::string* line) {
   return static_cast<bool>(std::getline(std::cin, *line));
 }
 
+std::atomic<bool> interrupted{false};  // a signal handler can reach nothing but a global
+
+// While it lives the first Ctrl-C sets `interrupted`; a second one ends the process as always.
+class InterruptScope {
+ public:
+  InterruptScope() {
+    interrupted = false;
+    struct sigaction action = {};
+    action.sa_handler = [](int) { interrupted = true; };
+    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &old_);
+  }
+  ~InterruptScope() { sigaction(SIGINT, &old_, nullptr); }
+
+ private:
+  struct sigaction old_ = {};
+};
+
+// One turn; OK adds it to the history, an error leaves the history as it was. A person's Ctrl-C is
+// kCancelled.
+absl::Status Turn(const Flags& flags, const Answer& answer, const std::string& line,
+                  std::vector<ChatMessage>* history) {
+  GenerateParams params = flags.generate.WithoutPrompt();
+  std::vector<ChatMessage> messages = *history;
+  messages.push_back({.role = "user", .content = line});
+  params.prompt = messages;
+  PiecePrinter printer(flags.generate.json);
+  std::optional<InterruptScope> interruptible;
+  if (isatty(STDIN_FILENO)) interruptible.emplace();
+  const absl::Status status = answer(params, [&](const Piece& piece) {
+    return printer(piece) && !(interruptible && interrupted);
+  });
+  if (!status.ok()) {
+    if (!flags.generate.json && !printer.text().empty()) PrintNow("\n");
+    return status;
+  }
+  printer.Finish();
+  messages.push_back({.role = "assistant", .content = printer.text()});
+  *history = std::move(messages);
+  return status;
+}
+
 absl::Status Talk(const Flags& flags, const Answer& answer) {
   std::vector<ChatMessage> history;
   auto forget = [&] {
@@ -45,13 +89,11 @@ absl::Status Talk(const Flags& flags, const Answer& answer) {
     if (line == "/quit") break;
     if (line == "/clear") forget();
     if (line.empty() || line == "/clear") continue;
-    history.push_back({.role = "user", .content = line});
-    GenerateParams params = flags.generate.WithoutPrompt();
-    params.prompt = history;
-    PiecePrinter printer(flags.generate.json);
-    if (absl::Status status = answer(params, std::ref(printer)); !status.ok()) return status;
-    printer.Finish();
-    history.push_back({.role = "assistant", .content = printer.text()});
+    const absl::Status status = Turn(flags, answer, line, &history);
+    // A person can ask something else, or /clear a full context; a script can't.
+    if (status.ok()) continue;
+    if (!isatty(STDIN_FILENO) || !PrintStatus().ok()) return status;
+    PrintError(std::string(status.message()) + " (this turn is forgotten)");
   }
   return absl::OkStatus();
 }
@@ -59,7 +101,7 @@ absl::Status Talk(const Flags& flags, const Answer& answer) {
 absl::Status ChatInProcess(const Flags& flags) {
   auto text = OpenTextModel(flags.target, flags.model_flags, {});
   if (!text.ok()) return text.status();
-  if (!(*text)->codec.chat_format) return absl::InvalidArgumentError((*text)->chat_error);
+  if (!(*text)->codec.chat_format) return absl::InvalidArgumentError((*text)->codec.chat_error);
   return Talk(flags, [&](const GenerateParams& params, const PieceCallback& on_piece) {
     return GenerateInProcess(*(*text)->engine, (*text)->codec, (*text)->limits, params, on_piece);
   });

@@ -1,11 +1,12 @@
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <new>
 #include <string>
 
 #include "tools/cli/command.h"
+#include "tools/cli/output.h"
 #include "tools/cli/version.h"
 
 namespace rankine {
@@ -13,14 +14,6 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kBadUsage = 2;
-
-// One line, whatever the message holds: scripts read it.
-void PrintError(std::string message) {
-  for (char& c : message) {
-    if (c == '\n' || c == '\r') c = ' ';
-  }
-  std::fprintf(stderr, "error: %s\n", message.c_str());
-}
 
 void AddCommands(CLI::App& app, Action* action) {
   AddConvertCommand(app, action);
@@ -40,6 +33,29 @@ bool HasCommand(CLI::App& app, const std::string& name) {
     if (command->get_name() == name) return true;
   }
   return false;
+}
+
+// What libraries throw is an error like any other.
+absl::Status Run(const Action& action) {
+  try {
+    return action();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  } catch (const std::exception& e) {
+    return absl::InternalError(e.what());
+  }
+}
+
+// The exit code. That nobody reads any more ends a command quietly, whether it noticed or not.
+int Report(const absl::Status& status) {
+  const absl::Status printed = PrintStatus();
+  if (!status.ok() && (printed.ok() || !absl::IsCancelled(status))) {
+    PrintError(std::string(status.message()));
+    return kFailed;
+  }
+  if (printed.ok() || absl::IsCancelled(printed)) return 0;
+  PrintError(std::string(printed.message()));
+  return kFailed;
 }
 
 }  // namespace
@@ -62,15 +78,15 @@ int RunCli(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    if (e.get_exit_code() == 0) {  // --help, --version
+      app.exit(e);
+      std::cout.flush();
+      return Report(absl::OkStatus());
+    }
     PrintError(std::string(e.what()) + " (see: rankine --help)");
     return kBadUsage;
   }
-  if (absl::Status status = action(); !status.ok()) {
-    PrintError(std::string(status.message()));
-    return kFailed;
-  }
-  return 0;
+  return Report(Run(action));
 }
 
 }  // namespace rankine

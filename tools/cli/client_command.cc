@@ -1,5 +1,6 @@
 // rankine client ADDRESS --prompt ...: generation by a server, streamed to the terminal.
 #include <CLI/CLI.hpp>
+#include <cmath>
 
 #include "serving/client.h"
 #include "tools/cli/command.h"
@@ -17,10 +18,13 @@ struct Flags {
 absl::Status Generate(const Flags& flags) {
   auto params = flags.generate.ToParams();
   if (!params.ok()) return params.status();
+  if (std::isnan(flags.deadline_seconds)) {
+    return absl::InvalidArgumentError("--deadline-seconds: must be a number");
+  }
   PiecePrinter printer(flags.generate.json);
-  absl::Status status =
-      StreamGenerate(flags.address, *params, std::ref(printer),
-                     {.deadline_ms = static_cast<int64_t>(flags.deadline_seconds * 1000)});
+  absl::Status status = StreamGenerate(
+      flags.address, *params, std::ref(printer),
+      {.deadline_ms = static_cast<int64_t>(std::ceil(flags.deadline_seconds * 1000))});
   if (!status.ok()) return status;
   printer.Finish();
   return absl::OkStatus();
@@ -35,7 +39,7 @@ void AddClientCommand(CLI::App& app, Action* action) {
   command
       ->add_option("--deadline-seconds", flags->deadline_seconds,
                    "Give up after this time (default: never)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e6));
   flags->generate.AddTo(*command);
   command->callback([flags, action] { *action = [flags] { return Generate(*flags); }; });
 }

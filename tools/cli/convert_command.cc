@@ -1,11 +1,11 @@
 // rankine convert SRC DST: a GGUF file or a Hugging Face folder becomes a Rankine folder.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/convert.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -41,7 +41,7 @@ absl::Status Convert(const Flags& flags) {
                                          {"dtype", flags.dtype},
                                          {"tensors", (*written)->tensors().size()},
                                          {"bytes", bytes}};
-    PrintNow(json.dump() + "\n");
+    PrintNow(Dump(json) + "\n");
   } else {
     PrintNow(flags.destination + ": " + std::to_string((*written)->tensors().size()) +
              " tensors, " + FormatBytes(static_cast<double>(bytes)) + " of weights in " +

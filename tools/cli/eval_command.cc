@@ -1,10 +1,10 @@
 // rankine eval MODEL --text FILE: perplexity.
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "models/text.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -42,7 +42,7 @@ absl::Status Eval(Flags flags) {
                                    {"compute", Name(ComputeOf(*opened->model))},
                                    {"kv_dtype", KvDTypeName(*kv_dtype)}};
     if (result->standard_error) json["standard_error"] = *result->standard_error;
-    PrintNow(json.dump() + "\n");
+    PrintNow(Dump(json) + "\n");
   } else {
     PrintNow(absl::StrFormat(
         "perplexity %.4f +- %s over %d tokens in %d windows of %d\n", result->perplexity,

@@ -1,9 +1,9 @@
 // rankine factorize MODEL OUT --method svd|svd-llm --keep 0.8
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -34,7 +34,7 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
     if (layer.weighted_error) entry["weighted_error"] = *layer.weighted_error;
     json["layers"].push_back(std::move(entry));
   }
-  PrintNow(json.dump() + "\n");
+  PrintNow(Dump(json) + "\n");
 }
 
 void PrintTable(const FactorizeReport& report, const Flags& flags) {

@@ -2,10 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <limits>
 #include <random>
 
 #include "absl/status/status.h"
+#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 
 namespace rankine {
@@ -14,7 +15,7 @@ void GenerateFlags::AddSamplingTo(CLI::App& command) {
   command
       .add_option("--max-tokens,--max-new-tokens,--new-tokens,-n", max_tokens,
                   "New tokens at most (default: 512, or what the context holds)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, std::numeric_limits<int32_t>::max()));
   command.add_option("--temperature", temperature, "0 = greedy")->capture_default_str();
   command.add_option("--top-k", top_k, "0 = off")->capture_default_str();
   command.add_option("--top-p", top_p, "1 = off")->capture_default_str();
@@ -98,7 +99,7 @@ void PiecePrinter::Finish() {
         {"first_token_seconds", static_cast<double>(last_.timing.first_token_us) * 1e-6},
         {"total_seconds", seconds},
         {"decode_tokens_per_second", rate}};
-    PrintNow(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    PrintNow(Dump(json) + "\n");
     return;
   }
   PrintNow("\n");

@@ -2,7 +2,6 @@
 // how it is shown.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -42,7 +41,7 @@ struct GenerateFlags {
 // Shows pieces as they arrive, or gathers them for --json.
 class PiecePrinter {
  public:
-  explicit PiecePrinter(bool json) : json_(json), start_(std::chrono::steady_clock::now()) {}
+  explicit PiecePrinter(bool json) : json_(json) {}
   // False when nobody reads any more.
   bool operator()(const Piece& piece);
   // After the last piece: the JSON, or a newline and a line of figures on stderr.
@@ -51,7 +50,6 @@ class PiecePrinter {
 
  private:
   bool json_;
-  std::chrono::steady_clock::time_point start_;
   std::string text_;
   std::vector<int32_t> token_ids_;
   Piece last_;

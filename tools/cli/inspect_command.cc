@@ -1,10 +1,10 @@
 // rankine inspect MODEL: what a model is; with --explain, how each of its layers will be executed.
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/measure/bench.h"
@@ -209,7 +209,7 @@ absl::Status Inspect(const Flags& flags) {
   if (flags.explain) {
     if (auto status = Explain(flags, &json, &text); !status.ok()) return status;
   }
-  PrintNow(flags.json ? json.dump() + "\n" : text);
+  PrintNow(flags.json ? Dump(json) + "\n" : text);
   return absl::OkStatus();
 }
 

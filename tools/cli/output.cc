@@ -1,5 +1,8 @@
 #include "tools/cli/output.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -27,6 +30,23 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 bool PrintNow(const std::string& text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
          std::fflush(stdout) == 0;
+}
+
+absl::Status PrintStatus() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return absl::OkStatus();
+  pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  // A pipe or socket without a reader; a full disk is always ready.
+  if (poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0) {
+    return absl::CancelledError("nobody reads standard output any more");
+  }
+  return absl::DataLossError("cannot write to standard output");
+}
+
+void PrintError(std::string message) {
+  for (char& c : message) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  std::fprintf(stderr, "error: %s\n", message.c_str());
 }
 
 std::string FormatBytes(double bytes) {

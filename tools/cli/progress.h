@@ -16,7 +16,7 @@ std::string ProgressLine(const std::string& title, const Progress& progress, int
 std::string FormatDuration(double seconds);
 
 // On a terminal one line that is redrawn a few times a second; elsewhere (a log) a line for each
-// tenth of the work. One thread.
+// tenth of the work that is done. One thread.
 class ProgressBar {
  public:
   // `title` names the command.
@@ -41,7 +41,7 @@ class ProgressBar {
   std::FILE* stream_;
   bool is_terminal_;
   bool line_open_ = false;
-  int tenths_shown_ = -1;
+  int tenths_shown_ = 0;        // so that there is no line of 0%
   double first_fraction_ = -1;  // of the first update; -1 = none yet
   std::chrono::steady_clock::time_point first_update_, last_draw_;
 };

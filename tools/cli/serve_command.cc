@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "serving/server.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/version.h"
@@ -18,6 +19,7 @@ struct Flags {
   ModelFlags model_flags;
   EngineOptions engine;
   ServerOptions server;
+  bool json = false;
 };
 
 std::string MethodOf(const Checkpoint& checkpoint) {
@@ -51,10 +53,12 @@ absl::Status Serve(const Flags& flags) {
       Server::Start(*(*text)->engine, (*text)->codec, Describe(**text, flags), flags.server);
   if (!server.ok()) return server.status();
   if (!(*text)->codec.chat_format) {
-    std::fprintf(stderr, "note: chats will be refused: %s\n", (*text)->chat_error.c_str());
+    std::fprintf(stderr, "note: chats will be refused: %s\n", (*text)->codec.chat_error.c_str());
   }
-  const int code =
-      RunUntilSignal(**server, [&] { PrintNow("listening on " + (*server)->address() + "\n"); });
+  const std::string& address = (*server)->address();
+  const std::string ready =
+      flags.json ? Dump({{"address", address}, {"model", flags.model}}) : "listening on " + address;
+  const int code = RunUntilSignal(**server, [&] { PrintNow(ready + "\n"); });
   if (code != 0) return absl::InternalError(absl::StrCat("the server ended with code ", code));
   return absl::OkStatus();
 }
@@ -87,6 +91,7 @@ void AddServeCommand(CLI::App& app, Action* action) {
       ->add_option("--kv-cache-tokens", flags->engine.kv_cache_tokens,
                    "Tokens of KV cache over all sequences (default: 1 GiB of them)")
       ->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", flags->json, "Say where it listens as JSON: {address, model}");
   flags->model_flags.AddTo(*command);
   command->callback([flags, action] { *action = [flags] { return Serve(*flags); }; });
 }

@@ -1,10 +1,10 @@
 // rankine tokenize MODEL --text S, rankine detokenize MODEL --ids 1,2,3
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "models/checkpoint/checkpoint.h"
 #include "models/text.h"
 #include "tools/cli/command.h"
+#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 
 namespace rankine {
@@ -12,13 +12,10 @@ namespace {
 
 struct Flags {
   std::string model, text, file;
+  bool has_text = false;  // it may be given as ""
   std::vector<int32_t> ids;
   bool parse_special = false, no_special = false, skip_special = false, json = false;
 };
-
-std::string Dump(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string& path) {
   auto checkpoint = OpenCheckpoint(path);
@@ -27,6 +24,9 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string
 }
 
 absl::Status Tokenize(const Flags& flags) {
+  if (!flags.has_text && flags.file.empty()) {
+    return absl::InvalidArgumentError("no text; give --text TEXT or --file FILE");
+  }
   auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   std::string text = flags.text;
@@ -40,7 +40,7 @@ absl::Status Tokenize(const Flags& flags) {
           ->Encode(text, {.add_special = !flags.no_special, .parse_special = flags.parse_special});
   if (!ids.ok()) return ids.status();
   if (flags.json) {
-    PrintNow(Dump({{"token_ids", *ids}}));
+    PrintNow(Dump({{"token_ids", *ids}}) + "\n");
     return absl::OkStatus();
   }
   std::string line;
@@ -53,7 +53,7 @@ absl::Status Detokenize(const Flags& flags) {
   auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   const std::string text = (*tokenizer)->Decode(flags.ids, flags.skip_special);
-  PrintNow(flags.json ? Dump({{"text", text}}) : text + "\n");
+  PrintNow((flags.json ? Dump({{"text", text}}) : text) + "\n");
   return absl::OkStatus();
 }
 
@@ -70,7 +70,10 @@ void AddTokenizeCommands(CLI::App& app, Action* action) {
   encode->add_flag("--no-special", flags->no_special,
                    "Do not add the tokens that the model adds (BOS)");
   encode->add_flag("--json", flags->json, "Print JSON: {token_ids}");
-  encode->callback([flags, action] { *action = [flags] { return Tokenize(*flags); }; });
+  encode->callback([flags, action, text] {
+    flags->has_text = text->count() > 0;
+    *action = [flags] { return Tokenize(*flags); };
+  });
 
   CLI::App* decode = app.add_subcommand("detokenize", "Token ids to text");
   decode->add_option("model", flags->model, "A model folder or .gguf file")->required();

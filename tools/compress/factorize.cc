@@ -9,6 +9,7 @@
 #include <iterator>
 #include <map>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -35,6 +36,13 @@ namespace fs = std::filesystem;
 // of a layer, writing the folder a fiftieth of the whole.
 constexpr double kCalibrationShare = 0.65;
 constexpr double kLayersShare = 0.98;
+
+absl::StatusOr<bool> Exists(const std::string& path) {
+  std::error_code error;
+  const bool exists = fs::exists(path, error);
+  if (error) return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
+  return exists;
+}
 
 absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
   if (!(o.keep > 0 && o.keep <= 1)) {
@@ -151,7 +159,9 @@ WorkArguments Factorizer::Arguments(const std::string& model_digest) const {
 
 absl::Status Factorizer::Prepare(const std::string& model_path) {
   const std::string work_path = WorkFolder::PathOf(out_);
-  if (fs::exists(out_) && !fs::exists(work_path)) {
+  RK_ASSIGN_OR_RETURN(const bool is_there, Exists(out_));
+  RK_ASSIGN_OR_RETURN(const bool is_begun, Exists(work_path));
+  if (is_there && !is_begun) {
     return absl::AlreadyExistsError(
         absl::StrCat(out_, " exists already: remove it or choose another name"));
   }
@@ -298,7 +308,8 @@ absl::Status Factorizer::Write() {
     }
   }
   report_.parameters_kept = static_cast<double>(kept) / static_cast<double>(dense);
-  if (!fs::exists(out_) || !IsAlreadyWritten(model.matrices)) {
+  RK_ASSIGN_OR_RETURN(const bool is_there, Exists(out_));
+  if (!is_there || !IsAlreadyWritten(model.matrices)) {
     RK_RETURN_IF_ERROR(WriteFactorizedModel(model, out_, [&](double fraction) {
       return reporter_.Report(kLayersShare + (1 - kLayersShare) * fraction, "writing the model");
     }));

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -148,6 +149,79 @@ class CliTest(unittest.TestCase):
         self.assert_error(run("bench", MODEL, "--prompt-tokens", "9000"), "8192")
         self.assert_error(run("client", "127.0.0.1:1", "--prompt", "x"), "127.0.0.1:1")
         self.assert_error(run("frobnicate"), "frobnicate")
+        self.assert_error(run("factorize", MODEL, self.path("x"), "--method", "svd-llm", "--calibration",
+                              self.path("missing.txt")), "missing.txt")
+        self.assert_error(run("factorize", MODEL, self.path("x" * 300), "--method", "svd"), "x" * 300)
+        self.assert_error(run("tokenize", MODEL), "--text", "--file")
+        self.assert_error(run("bench", MODEL, "--prompt-tokens", str(2**63 - 1)), "--prompt-tokens")
+        self.assert_error(run("bench", MODEL, "--new-tokens", "0"), "--new-tokens")
+        self.assert_error(run("client", "127.0.0.1:1", "--prompt", "x", "--deadline-seconds", "1e300"), "--deadline")
+        self.assert_error(run("generate", MODEL, "--prompt", "x", "--max-tokens", "3000000000"), "--max-tokens")
+
+    def test_a_path_that_is_no_utf8_is_shown_in_json(self):
+        link = os.path.join(self.folder.encode(), b"caf\xe9")
+        os.symlink(MODEL, link)
+        self.assertTrue(run_json("inspect", link)["path"].endswith("/caf\ufffd"))
+
+    def test_an_empty_text_is_a_text(self):
+        self.assertEqual(run_json("tokenize", MODEL, "--text", "")["token_ids"], [])
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        for command in (["--version"], ["inspect", MODEL], ["tokenize", MODEL, "--text", "a", "--json"],
+                        ["generate", MODEL, "--prompt", "a", "--max-tokens", "4"]):
+            with self.subTest(command[0]), open("/dev/full", "w") as full:
+                result = subprocess.run([RANKINE, *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=600)
+                self.assertEqual(result.stderr, "error: cannot write to standard output\n")
+                self.assertEqual(result.returncode, 1)
+
+    def check_ends_quietly_without_a_reader(self, *command):
+        process = subprocess.Popen([RANKINE, *command, "--prompt", "def fibonacci(n):", "--ignore-eos"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertTrue(process.stdout.read(1))
+        process.stdout.close()  # long before its 8000 tokens are done
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=600), 0)
+
+    def test_without_a_reader_generate_and_client_end_quietly(self):
+        self.check_ends_quietly_without_a_reader("generate", MODEL, "--max-tokens", "8000")
+        server = subprocess.Popen([RANKINE, "serve", MODEL, "--listen", "127.0.0.1:0", "--json"],
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            ready = json.loads(server.stdout.readline())
+            self.assertEqual(ready["model"], MODEL)
+            self.check_ends_quietly_without_a_reader("client", ready["address"], "--max-tokens", "8000")
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+    def test_on_a_terminal_an_error_or_ctrl_c_ends_one_turn_only(self):
+        main, terminal = os.openpty()
+        # Not the controlling terminal: Ctrl-C comes as the signal that it would send.
+        process = subprocess.Popen([RANKINE, "chat", MODEL, "--ignore-eos"], stdin=terminal, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        os.close(terminal)
+        try:
+            out = iter(lambda: process.stdout.read(1), b"")
+            os.write(main, b"My name is Ada.\n")
+            seen = b""
+            while not seen.partition(b"\n> ")[2]:  # the first piece of the answer
+                seen += next(out)
+            process.send_signal(signal.SIGINT)
+            while not seen.endswith(b"\n> "):  # it asks again
+                seen += next(out)
+            os.write(main, b"/quit\n")
+            errors = process.stderr.read().decode()
+            self.assertEqual(process.wait(timeout=600), 0, errors)
+            self.assertEqual(errors.count("error:"), 1, errors)
+            self.assertIn("this turn is forgotten", errors)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
+            os.close(main)
 
     def test_an_interrupted_convert_leaves_no_model(self):
         out = self.path("interrupted")
@@ -157,9 +231,7 @@ class CliTest(unittest.TestCase):
                 break
         process.kill()
         process.wait()
-        if os.path.exists(out):
-            self.assertEqual(process.returncode, 0)  # it had finished before the kill
-        else:
+        if not os.path.exists(out):  # else it had been renamed before the kill, perhaps a moment before
             run_json("convert", GGUF, out)
         self.assertEqual(run_json("tokenize", out, "--text", "a")["token_ids"], [81])
 
