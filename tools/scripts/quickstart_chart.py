@@ -61,9 +61,10 @@ def main():
         error = perplexity["standard_error"]
         low, high = (y_of(perplexity["perplexity"] + s * error) for s in (-1, 1))
         near_right = x > WIDTH / 2
+        lowest = perplexity["perplexity"] == min(p[2]["perplexity"] for p in data)
         svg.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="#1f6feb"/>'
                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#1f6feb"/>'
-                   f'<text x="{x + (-10 if near_right else 10):.1f}" y="{y - 8:.1f}" '
+                   f'<text x="{x + (-10 if near_right else 10):.1f}" y="{y + (20 if lowest else -8):.1f}" '
                    f'text-anchor="{"end" if near_right else "start"}">{escape(name)} ({speed:.0f} tokens/s)</text>')
     svg.append("</svg>")
     with open(out, "w") as file:
