@@ -1,5 +1,6 @@
-// All ops of a device or an instruction set, as plain function pointers: filled once, then only read.
-// `ref` is the naive oracle of every test; the CPU tables are chosen at run time by the features of the machine.
+// All ops of a device or an instruction set, as plain function pointers: filled once, then only
+// read. `ref` is the naive oracle of every test; the CPU tables are chosen at run time by the
+// features of the machine.
 #pragma once
 
 #include <string_view>
@@ -30,10 +31,9 @@ const OpTable& RefOps();
 // The tables that this machine can run, best last: "avx2", "avx512", "avx512-bf16".
 const std::vector<const OpTable*>& CpuOpTables();
 
-// The one of them called `name`. Empty: the one that the environment variable RANKINE_ISA names, else the best.
-// Null when this machine can't run it or there is none of that name.
+// The one of them called `name`; null when this machine can't run it or there is none of that name.
 const OpTable* FindCpuOps(std::string_view name);
-// The best of them, whatever RANKINE_ISA says. The binary's baseline guarantees that there is one.
+// The best of them. The binary's baseline guarantees that there is one.
 const OpTable& BestCpuOps();
 
 }  // namespace rankine

@@ -6,7 +6,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/base/math.h"
 #include "kernels/cpu/thread_pool.h"
 #include "models/rope.h"
 
@@ -48,11 +50,19 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
     widest_z = std::max(widest_z, group->intermediate_columns());
   }
   absl::Status failed;
-  auto allocate = [&](int64_t elements) -> void* {
-    auto buffer = Buffer::Allocate(
-        *device_, std::max<int64_t>(elements, 16) * static_cast<int64_t>(sizeof(float)));
+  auto allocate = [&](int64_t num_rows, int64_t columns) -> void* {
+    if (!failed.ok()) return nullptr;
+    int64_t bytes = 0;
+    absl::StatusOr<Buffer> buffer = absl::ResourceExhaustedError("its size overflows");
+    if (CheckedMul(num_rows, columns, &bytes) &&
+        CheckedMul(std::max(bytes, kColumnPad), sizeof(float), &bytes)) {
+      buffer = Buffer::Allocate(*device_, bytes);
+    }
     if (!buffer.ok()) {
-      failed = buffer.status();
+      failed = absl::Status(
+          buffer.status().code(),
+          absl::StrCat("the workspace for steps of ", limits.max_tokens, " tokens and ",
+                       limits.max_logit_rows, " sequences: ", buffer.status().message()));
       return nullptr;
     }
     ws->buffers.push_back(*std::move(buffer));
@@ -60,21 +70,22 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
   };
   const int64_t rows = limits.max_tokens, half = config_.head_dim / 2;
   ws->hidden_view =
-      View(allocate(rows * Padded(config_.hidden_size)), DType::kF32, rows, config_.hidden_size);
-  ws->input = allocate(std::max(rows, limits.max_logit_rows) * Padded(MaxInputColumns()));
-  ws->intermediate = allocate(std::max(rows, limits.max_logit_rows) * widest_z);
-  ws->projected = static_cast<float*>(allocate(rows * widest_output));
-  ws->cos = static_cast<float*>(allocate(rows * half));
-  ws->sin = static_cast<float*>(allocate(rows * half));
+      View(allocate(rows, Padded(config_.hidden_size)), DType::kF32, rows, config_.hidden_size);
+  ws->input = allocate(std::max(rows, limits.max_logit_rows), Padded(MaxInputColumns()));
+  ws->intermediate = allocate(std::max(rows, limits.max_logit_rows), widest_z);
+  ws->projected = static_cast<float*>(allocate(rows, widest_output));
+  ws->cos = static_cast<float*>(allocate(rows, half));
+  ws->sin = static_cast<float*>(allocate(rows, half));
+  if (!failed.ok()) return failed;  // so that the sizes below do not overflow
   ThreadPool* pool = device_->stream().pool;
   const int64_t scratch =
       AttentionWorkspaceBytes(rows, limits.max_context, config_.num_heads, config_.head_dim,
                               pool == nullptr ? 1 : pool->num_threads());
-  ws->attention = allocate(CeilDiv(scratch, static_cast<int64_t>(sizeof(float))));
+  ws->attention = allocate(1, CeilDiv(scratch, static_cast<int64_t>(sizeof(float))));
   const int64_t logit_rows = limits.max_logit_rows;
-  ws->logit_hidden = View(allocate(logit_rows * Padded(config_.hidden_size)), DType::kF32,
+  ws->logit_hidden = View(allocate(logit_rows, Padded(config_.hidden_size)), DType::kF32,
                           logit_rows, config_.hidden_size);
-  ws->logits = View(allocate(logit_rows * Padded(config_.vocab_size)), DType::kF32, logit_rows,
+  ws->logits = View(allocate(logit_rows, Padded(config_.vocab_size)), DType::kF32, logit_rows,
                     config_.vocab_size);
   if (!failed.ok()) return failed;
   return ws;

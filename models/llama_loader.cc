@@ -1,8 +1,10 @@
 // From a checkpoint to a LlamaModel: names, shapes and groups of the architecture.
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "models/llama.h"
 #include "models/llama_model.h"
@@ -15,11 +17,19 @@ namespace {
 class CheckpointSource : public TensorSource {
  public:
   explicit CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-  absl::Status ReadRows(const std::string& tensor, int64_t row_begin, int64_t row_end, DType dtype,
-                        void* out) const override {
+  absl::Status ReadRows(const std::string& tensor, int64_t row_begin, int64_t row_end, int64_t cols,
+                        DType dtype, void* out) const override {
     const TensorInfo* info = checkpoint_.Find(tensor);
     if (info == nullptr)
       return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor, " is missing"));
+    int64_t stored = 1;  // values in a row: those of a vector, or of all dimensions but the first
+    for (size_t i = info->shape.size() > 1 ? 1 : 0; i < info->shape.size(); ++i)
+      stored *= info->shape[i];
+    if (stored != cols) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", absl::CHexEscape(tensor),
+                                                     " has rows of ", stored,
+                                                     " values, but the model takes ", cols));
+    }
     return checkpoint_.ReadRows(*info, row_begin, row_end, dtype, out);
   }
 
@@ -54,7 +64,7 @@ absl::StatusOr<Buffer> LlamaLoader::Vector(const std::string& name, int64_t size
       Buffer::Allocate(device_, RoundUp(size, kColumnPad) * static_cast<int64_t>(sizeof(float)));
   if (!buffer.ok()) return buffer;
   std::vector<float> host(size);
-  if (auto status = source_.ReadRows(name, 0, 1, DType::kF32, host.data()); !status.ok())
+  if (auto status = source_.ReadRows(name, 0, 1, size, DType::kF32, host.data()); !status.ok())
     return status;
   device_.CopyToDevice(buffer->data(), host.data(), size * static_cast<int64_t>(sizeof(float)));
   return buffer;
@@ -81,8 +91,8 @@ absl::StatusOr<FactoredMatrix> LlamaLoader::Matrix(const std::string& name, int6
 absl::Status LlamaLoader::Group(const std::vector<std::pair<std::string, int64_t>>& linears,
                                 int64_t in, LinearGroup* group) {
   std::vector<FactoredMatrix> matrices;
-  // A group is held in one dtype: the widest of its cores.
-  DType dtype = DType::kBF16;
+  // A group is held in one dtype: that of its cores, or f32, which holds any mixture.
+  std::optional<DType> common;
   for (const auto& [name, out] : linears) {
     auto matrix = Matrix(name, out, in);
     if (!matrix.ok()) return matrix.status();
@@ -91,11 +101,12 @@ absl::Status LlamaLoader::Group(const std::vector<std::pair<std::string, int64_t
         const TensorInfo* tensor = checkpoint_.Find(core.TensorOf("values"));
         if (core.legs.size() < 2 || tensor == nullptr) continue;
         const DType own = ResidentDType(options_, *tensor);
-        if (own != DType::kBF16) dtype = own == dtype || dtype == DType::kBF16 ? own : DType::kF32;
+        common = common.value_or(own) == own ? own : DType::kF32;
       }
     }
     matrices.push_back(*std::move(matrix));
   }
+  const DType dtype = common.value_or(DType::kBF16);
   auto loaded = LinearGroup::Load(device_, matrices,
                                   {.weight_dtype = dtype,
                                    .compute = ComputeDType(options_, dtype),

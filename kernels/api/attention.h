@@ -1,4 +1,5 @@
-// Rotary position embedding with append to the paged KV cache, and causal grouped-query attention over it.
+// Rotary position embedding with append to the paged KV cache, and causal grouped-query attention
+// over it.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,9 @@
 #include "kernels/base/tensor_view.h"
 
 namespace rankine {
+
+// Largest head_dim that the kernels take: their buffers on the stack are sized by it.
+inline constexpr int64_t kMaxHeadDim = 256;
 
 // Rotates q in place and writes rotated k, and v, into the cache.
 // Halves convention (Su et al., arXiv 2104.09864, as in Hugging Face): with h = head_dim / 2,
@@ -23,7 +27,8 @@ struct RopeAppendArgs {
   KvLayer cache;
 };
 
-// A run of consecutive new tokens of one sequence in the batch; their keys and values are already in the cache.
+// A run of consecutive new tokens of one sequence in the batch; their keys and values are already
+// in the cache.
 struct AttentionSequence {
   const int32_t* block_ids = nullptr;  // [CeilDiv(first_position + num_tokens, kKvBlockTokens)]
   int64_t first_row = 0;               // row in the batch of its first new token
@@ -32,9 +37,10 @@ struct AttentionSequence {
 };
 
 // out[row, head] = softmax(scale q K^T) V over positions 0..position(row) of its sequence.
-// The score matrix is never materialised: an online softmax (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention,
-// arXiv 2205.14135) over blocks in order, split at fixed spans of the context whose partial results are merged in
-// order, so a row's result does not depend on the batch, the chunking of the prompt or the threads.
+// The score matrix is never materialised: an online softmax (Milakov & Gimelshein, arXiv
+// 1805.02867; FlashAttention, arXiv 2205.14135) over blocks in order, split at fixed spans of the
+// context whose partial results are merged in order, so a row's result does not depend on the
+// batch, the chunking of the prompt or the threads.
 struct AttentionArgs {
   MatrixView q;    // f32 [t, num_heads x head_dim], rotated
   MatrixView out;  // f32 or bf16 [t, num_heads x head_dim]
@@ -50,7 +56,8 @@ struct AttentionArgs {
 // Positions of the context in one span of a split decode.
 inline constexpr int64_t kAttentionSpan = 512;
 
-// Enough for any batch of at most max_rows rows whose contexts are at most max_context long, on num_threads threads.
+// Enough for any batch of at most max_rows rows whose contexts are at most max_context long, on
+// num_threads threads.
 int64_t AttentionWorkspaceBytes(int64_t max_rows, int64_t max_context, int64_t num_heads,
                                 int64_t head_dim, int num_threads);
 

@@ -1,7 +1,5 @@
 // Which op tables this machine can run. The features are asked of the CPU and of the system: libgcc
 // reports AVX-512 only where the operating system saves its registers (XCR0).
-#include <cstdlib>
-
 #include "kernels/base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/op_table.h"
@@ -76,13 +74,7 @@ const std::vector<const OpTable*>& CpuOpTables() {
 }
 
 const OpTable* FindCpuOps(std::string_view name) {
-  if (name.empty()) {
-    const char* wanted = std::getenv("RANKINE_ISA");
-    if (wanted != nullptr) name = wanted;
-  }
-  const std::vector<const OpTable*>& tables = CpuOpTables();
-  if (name.empty()) return tables.empty() ? nullptr : tables.back();
-  for (const OpTable* table : tables) {
+  for (const OpTable* table : CpuOpTables()) {
     if (name == table->name) return table;
   }
   return nullptr;

@@ -17,11 +17,11 @@
 #include "models/checkpoint/gguf_header.h"
 #include "models/checkpoint/gguf_names.h"
 #include "models/checkpoint/gguf_rows.h"
+#include "models/checkpoint/model_config.h"
+#include "models/llama_layout.h"
 
 namespace rankine {
 namespace {
-
-constexpr char kRopeFrequencies[] = "rope_freqs.weight";
 
 DType NaturalDType(GgmlType type) {
   if (type == GgmlType::kF16) return DType::kF16;
@@ -60,7 +60,8 @@ class GgufCheckpoint final : public Checkpoint {
  private:
   absl::Status AddTensors(const std::vector<GgufTensor>& stored);
   absl::Status AddTensor(const GgufTensor& stored, const GgufTensorRole& role);
-  absl::Status ReadRopeFrequencies(const GgufTensor& stored);
+  absl::Status AddRopeFrequencies(const GgufTensor& stored);
+  void List(std::string name, GgufRows rows);
 
   ReadOnlyFile file_;
   ModelConfig config_;
@@ -81,6 +82,7 @@ absl::Status GgufCheckpoint::Load() {
   const absl::StatusOr<ModelConfig> config = ReadGgufConfig(header->metadata, gguf_vocabulary());
   if (!config.ok()) return config.status();
   config_ = *config;
+  if (auto valid = ValidateModelConfig(config_, file_.path()); !valid.ok()) return valid;
   return AddTensors(header->tensors);
 }
 
@@ -91,7 +93,7 @@ absl::Status GgufCheckpoint::AddTensors(const std::vector<GgufTensor>& stored) {
   for (const GgufTensor& tensor : stored) {
     present.insert(tensor.name);
     roles.push_back(FindGgufRole(tensor.name));
-    if (!roles.back().has_value() && tensor.name != kRopeFrequencies) {
+    if (!roles.back().has_value() && tensor.name != kRopeFreqsTensor) {
       return TensorError(tensor.name,
                          "is no tensor of the llama architecture, so the model is not supported");
     }
@@ -110,7 +112,7 @@ absl::Status GgufCheckpoint::AddTensors(const std::vector<GgufTensor>& stored) {
   }
   for (size_t i = 0; i < stored.size(); ++i) {
     const absl::Status status =
-        roles[i].has_value() ? AddTensor(stored[i], *roles[i]) : ReadRopeFrequencies(stored[i]);
+        roles[i].has_value() ? AddTensor(stored[i], *roles[i]) : AddRopeFrequencies(stored[i]);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -129,17 +131,22 @@ absl::Status GgufCheckpoint::AddTensor(const GgufTensor& stored, const GgufTenso
   }
   GgufRows rows{.tensor = stored};
   if (role.interleaved_heads) rows.interleaved_head_dim = config_.head_dim;
-  by_name_.emplace(role.hf_name, tensors_.size());
-  tensors_.push_back({.name = role.hf_name,
+  List(role.hf_name, std::move(rows));
+  return absl::OkStatus();
+}
+
+void GgufCheckpoint::List(std::string name, GgufRows rows) {
+  const GgufTensor& stored = rows.tensor;
+  by_name_.emplace(name, tensors_.size());
+  tensors_.push_back({.name = std::move(name),
                       .stored_type = std::string(GetBlockFormat(stored.type).name),
                       .natural_dtype = NaturalDType(stored.type),
                       .shape = stored.shape,
                       .stored_bytes = stored.bytes});
   rows_.push_back(std::move(rows));
-  return absl::OkStatus();
 }
 
-absl::Status GgufCheckpoint::ReadRopeFrequencies(const GgufTensor& stored) {
+absl::Status GgufCheckpoint::AddRopeFrequencies(const GgufTensor& stored) {
   const std::vector<int64_t> expected = {config_.head_dim / 2};
   if (stored.shape != expected) {
     return TensorError(stored.name, absl::StrCat("has shape ", ShapeName(stored.shape),
@@ -153,6 +160,8 @@ absl::Status GgufCheckpoint::ReadRopeFrequencies(const GgufTensor& stored) {
     if (!(divisor > 0)) return TensorError(stored.name, "has a divisor that is not positive");
   }
   config_.rope.frequency_divisors = std::move(divisors);
+  // Also a tensor, as in a folder: what is made from this file must carry it over.
+  List(kRopeFreqsTensor, GgufRows{.tensor = stored});
   return absl::OkStatus();
 }
 

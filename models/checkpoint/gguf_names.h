@@ -28,7 +28,7 @@ struct GgufTensorRole {
   bool is_mlp_bias = false;
 };
 
-// Of any tensor but rope_freqs.weight, which belongs to the config. Empty for a name that Llama
+// Of any tensor but rope_freqs.weight, which belongs to no role. Empty for a name that Llama
 // does not have.
 std::optional<GgufTensorRole> FindGgufRole(std::string_view gguf_name);
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/api/attention.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -17,7 +18,6 @@ constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr int64_t kMaxFeatures = int64_t{1} << 20;
 constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxHeads = 4096;
-constexpr int64_t kMaxHeadDim = 1024;
 constexpr int64_t kMaxPosition = int64_t{1} << 27;
 
 absl::StatusOr<int64_t> IntOr(const JsonValue& object, const std::string& key, int64_t fallback) {

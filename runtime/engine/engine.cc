@@ -14,6 +14,9 @@
 namespace rankine {
 namespace {
 
+// More tokens than any machine has memory for, and few enough that sums of them do not overflow.
+constexpr int64_t kMaxCacheTokens = int64_t{1} << 40;
+
 absl::Status ValidateOptions(const EngineOptions& options) {
   const std::pair<const char*, int64_t> positive[] = {
       {"kv_cache_bytes", options.kv_cache_bytes},
@@ -31,6 +34,11 @@ absl::Status ValidateOptions(const EngineOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("engine option kv_cache_tokens is ",
                                                    options.kv_cache_tokens,
                                                    "; it must be 0 (from kv_cache_bytes) or more"));
+  }
+  if (options.kv_cache_tokens > kMaxCacheTokens) {
+    return absl::InvalidArgumentError(absl::StrCat("engine option kv_cache_tokens is ",
+                                                   options.kv_cache_tokens, "; it must be at most ",
+                                                   kMaxCacheTokens));
   }
   return absl::OkStatus();
 }

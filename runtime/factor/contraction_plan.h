@@ -22,10 +22,9 @@ struct PlanProduct {
   int64_t x_column = 0;
   Slot y = Slot::kOutput;
   int64_t y_column = 0;
-  // For predictions.
-  int64_t n = 0;
-  int64_t k = 0;
-  int64_t weight_bytes = 0;
+  int64_t n = 0;             // columns of y that it writes
+  int64_t k = 0;             // columns of x that it reads
+  int64_t weight_bytes = 0;  // for predictions
 };
 
 // Products that run in one parallel region and end in one barrier.

@@ -23,9 +23,11 @@ namespace rankine {
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
-  // Rows [row_begin, row_end) of a tensor as `dtype` (a vector is one row), contiguous.
+  // Rows [row_begin, row_end) of a tensor as `dtype` (a vector is one row) into `out`
+  // [row_end - row_begin, cols], contiguous. An error that names the tensor when its rows do not
+  // have `cols` values: `out` has room for no more.
   virtual absl::Status ReadRows(const std::string& tensor, int64_t row_begin, int64_t row_end,
-                                DType dtype, void* out) const = 0;
+                                int64_t cols, DType dtype, void* out) const = 0;
 };
 
 struct LinearGroupOptions {
@@ -81,7 +83,6 @@ class LinearGroup {
   std::vector<Buffer> buffers_;
   std::vector<PackedCore> cores_;
   std::vector<const float*> vectors_;  // scales and biases, padded to 16
-  int64_t vector_bytes_ = 0;
 };
 
 }  // namespace rankine

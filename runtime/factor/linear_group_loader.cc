@@ -2,6 +2,7 @@
 // reads rows of the checkpoint and packs them, in parallel over runs of rows, without a second copy
 // of any matrix.
 #include <atomic>
+#include <cmath>
 #include <functional>
 #include <utility>
 
@@ -39,6 +40,18 @@ Factors FactorsOf(const FactoredMatrix& m) {
   return {&cores.front(), cores.size() == 3 ? &cores[1] : nullptr, &cores.back()};
 }
 
+// Rounds to `dtype` and stores at out[index]; the value that is now there.
+float StoreRounded(float value, DType dtype, void* out, int64_t index) {
+  switch (dtype) {
+    case DType::kF16:
+      return ToFloat(static_cast<F16*>(out)[index] = ToF16(value));
+    case DType::kBF16:
+      return ToFloat(static_cast<BF16*>(out)[index] = ToBF16(value));
+    default:
+      return static_cast<float*>(out)[index] = value;
+  }
+}
+
 int64_t RankOf(const FactoredMatrix& m) { return m.terms[0].cores.front().legs[1].extent; }
 
 }  // namespace
@@ -62,8 +75,15 @@ class LinearGroupLoader {
   // A padded f32 vector filled by `fill`; its index.
   absl::StatusOr<int> AddVector(int64_t size, const std::function<absl::Status(float*)>& fill);
   absl::StatusOr<int> AddBias(const FactoredMatrix& m);
+  // S (ones where there is none) and V of a matrix.
+  struct ScaledV {
+    std::vector<float> s;  // [rank]
+    std::vector<float> v;  // [rank, in_features]
+  };
+  absl::StatusOr<ScaledV> ReadSAndV(const FactoredMatrix& m) const;
   // W = U diag(S) V, rows [begin, end), rounded once.
-  absl::Status Materialise(const FactoredMatrix& m, int64_t begin, int64_t end, void* out) const;
+  absl::Status Materialise(const FactoredMatrix& m, const ScaledV& sv, int64_t begin, int64_t end,
+                           void* out) const;
   absl::Status RunJobs();
 
   bool IsFactored(int index) const {
@@ -107,52 +127,55 @@ absl::StatusOr<int> LinearGroupLoader::AddVector(int64_t size,
 absl::StatusOr<int> LinearGroupLoader::AddBias(const FactoredMatrix& m) {
   if (m.bias_tensor.empty()) return -1;
   return AddVector(m.out_features, [&](float* out) {
-    return source_.ReadRows(m.bias_tensor, 0, 1, DType::kF32, out);
+    return source_.ReadRows(m.bias_tensor, 0, 1, m.out_features, DType::kF32, out);
   });
 }
 
-absl::Status LinearGroupLoader::Materialise(const FactoredMatrix& m, int64_t begin, int64_t end,
-                                            void* out) const {
-  const Factors f = FactorsOf(m);
+absl::Status LinearGroupLoader::Materialise(const FactoredMatrix& m, const ScaledV& sv,
+                                            int64_t begin, int64_t end, void* out) const {
   const int64_t rank = RankOf(m), rows = end - begin;
-  std::vector<float> u(rows * rank), s(rank, 1.0f), v(rank * m.in_features);
-  if (auto status = source_.ReadRows(f.u->TensorOf("values"), begin, end, DType::kF32, u.data());
+  std::vector<float> u(rows * rank);
+  if (auto status = source_.ReadRows(FactorsOf(m).u->TensorOf("values"), begin, end, rank,
+                                     DType::kF32, u.data());
       !status.ok()) {
     return status;
-  }
-  if (auto status = source_.ReadRows(f.v->TensorOf("values"), 0, rank, DType::kF32, v.data());
-      !status.ok()) {
-    return status;
-  }
-  if (f.s != nullptr) {
-    if (auto status = source_.ReadRows(f.s->TensorOf("values"), 0, 1, DType::kF32, s.data());
-        !status.ok()) {
-      return status;
-    }
   }
   std::vector<double> row(m.in_features);
   for (int64_t i = 0; i < rows; ++i) {
     std::fill(row.begin(), row.end(), 0.0);
     for (int64_t r = 0; r < rank; ++r) {
-      const double us = static_cast<double>(u[i * rank + r]) * s[r];
-      for (int64_t j = 0; j < m.in_features; ++j) row[j] += us * v[r * m.in_features + j];
+      const double us = static_cast<double>(u[i * rank + r]) * sv.s[r];
+      for (int64_t j = 0; j < m.in_features; ++j) row[j] += us * sv.v[r * m.in_features + j];
     }
     for (int64_t j = 0; j < m.in_features; ++j) {
-      const float value = static_cast<float>(row[j]);
-      const int64_t at = i * m.in_features + j;
-      switch (options_.weight_dtype) {
-        case DType::kF16:
-          static_cast<F16*>(out)[at] = ToF16(value);
-          break;
-        case DType::kBF16:
-          static_cast<BF16*>(out)[at] = ToBF16(value);
-          break;
-        default:
-          static_cast<float*>(out)[at] = value;
+      const float stored = StoreRounded(static_cast<float>(row[j]), options_.weight_dtype, out,
+                                        i * m.in_features + j);
+      if (!std::isfinite(stored)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(m.name, ": the product of its factors at row ", begin + i, ", column ", j,
+                         ", ", row[j], ", does not fit in ", Name(options_.weight_dtype).data()));
       }
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<LinearGroupLoader::ScaledV> LinearGroupLoader::ReadSAndV(
+    const FactoredMatrix& m) const {
+  const Factors f = FactorsOf(m);
+  const int64_t rank = RankOf(m);
+  ScaledV sv{.s = std::vector<float>(rank, 1.0f), .v = std::vector<float>(rank * m.in_features)};
+  if (auto status = source_.ReadRows(f.v->TensorOf("values"), 0, rank, m.in_features, DType::kF32,
+                                     sv.v.data());
+      !status.ok()) {
+    return status;
+  }
+  if (f.s == nullptr) return sv;
+  if (auto status = source_.ReadRows(f.s->TensorOf("values"), 0, 1, rank, DType::kF32, sv.s.data());
+      !status.ok()) {
+    return status;
+  }
+  return sv;
 }
 
 absl::Status LinearGroupLoader::AddDense(int index, PlanStep* first) {
@@ -172,12 +195,16 @@ absl::Status LinearGroupLoader::AddDense(int index, PlanStep* first) {
   PackJob job{.core = group_.cores_[*core], .rows = m.out_features};
   if (m.terms[0].cores.size() == 1) {
     const std::string tensor = m.terms[0].cores[0].TensorOf("values");
-    job.read = [this, tensor](int64_t begin, int64_t end, void* out) {
-      return source_.ReadRows(tensor, begin, end, options_.weight_dtype, out);
+    job.read = [this, tensor, &m](int64_t begin, int64_t end, void* out) {
+      return source_.ReadRows(tensor, begin, end, m.in_features, options_.weight_dtype, out);
     };
   } else {
-    job.read = [this, &m](int64_t begin, int64_t end, void* out) {
-      return Materialise(m, begin, end, out);
+    auto sv = ReadSAndV(m);
+    if (!sv.ok()) return sv.status();
+    // Shared by the runs of rows: std::function copies what it holds.
+    auto shared = std::make_shared<const ScaledV>(*std::move(sv));
+    job.read = [this, shared, &m](int64_t begin, int64_t end, void* out) {
+      return Materialise(m, *shared, begin, end, out);
     };
   }
   jobs_.push_back(std::move(job));
@@ -206,7 +233,8 @@ absl::Status LinearGroupLoader::AddStackedV(PlanStep* first) {
       const Factors f = FactorsOf(m);
       if (f.s == nullptr) {
         std::fill(s, s + RankOf(m), 1.0f);
-      } else if (auto status = source_.ReadRows(f.s->TensorOf("values"), 0, 1, DType::kF32, s);
+      } else if (auto status =
+                     source_.ReadRows(f.s->TensorOf("values"), 0, 1, RankOf(m), DType::kF32, s);
                  !status.ok()) {
         return status;
       }
@@ -220,8 +248,9 @@ absl::Status LinearGroupLoader::AddStackedV(PlanStep* first) {
     jobs_.push_back({.core = group_.cores_[*core],
                      .row_offset = z_columns_[i],
                      .rows = RankOf(group_.matrices_[i]),
-                     .read = [this, tensor](int64_t begin, int64_t end, void* out) {
-                       return source_.ReadRows(tensor, begin, end, options_.weight_dtype, out);
+                     .read = [this, tensor, in_features](int64_t begin, int64_t end, void* out) {
+                       return source_.ReadRows(tensor, begin, end, in_features,
+                                               options_.weight_dtype, out);
                      }});
   }
   first->products.push_back(
@@ -244,8 +273,8 @@ absl::Status LinearGroupLoader::AddU(int index, PlanStep* second) {
   const std::string tensor = FactorsOf(m).u->TensorOf("values");
   jobs_.push_back({.core = group_.cores_[*core],
                    .rows = m.out_features,
-                   .read = [this, tensor](int64_t begin, int64_t end, void* out) {
-                     return source_.ReadRows(tensor, begin, end, options_.weight_dtype, out);
+                   .read = [this, tensor, rank](int64_t begin, int64_t end, void* out) {
+                     return source_.ReadRows(tensor, begin, end, rank, options_.weight_dtype, out);
                    }});
   second->products.push_back(
       {.core = *core,

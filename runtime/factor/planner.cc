@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace rankine {
 namespace {
@@ -32,13 +34,27 @@ bool IsTwoFactors(const FactoredMatrix& m, const Term& term) {
   return n == 2 || (term.cores[1].legs.size() == 1 && term.cores[1].legs[0].name == r);
 }
 
+// True when each core is all of its tensor: the loader reads whole rows.
 bool WholeRanges(const FactoredMatrix& m) {
   for (const Core& core : m.terms[0].cores) {
     for (const LegRange& leg : core.legs) {
       if (leg.offset != 0) return false;
+      if (leg.stored_extent != 0 && leg.stored_extent != leg.extent) return false;
     }
   }
   return true;
+}
+
+// True for W[o,i]: rows of the tensor are rows of the matrix.
+bool IsOutputByInput(const FactoredMatrix& m, const Core& core) {
+  return m.output_legs.size() == 1 && m.input_legs.size() == 1 && core.legs.size() == 2 &&
+         core.legs[0].name == m.output_legs[0].name && core.legs[1].name == m.input_legs[0].name;
+}
+
+std::string LegNames(const Core& core) {
+  return absl::StrJoin(core.legs, ", ", [](std::string* out, const LegRange& leg) {
+    absl::StrAppend(out, absl::CHexEscape(leg.name));
+  });
 }
 
 // What keeps a whole matrix from running, whatever the order.
@@ -48,10 +64,15 @@ std::string Unsupported(const FactoredMatrix& m) {
   if (m.terms.size() != 1) return absl::StrCat("a sum of ", m.terms.size(), " terms");
   if (!AllFloat(m.terms[0])) return "an encoding other than f32, f16 and bf16";
   if (!WholeRanges(m)) return "cores shared by ranges of a leg";
-  if (m.terms[0].cores.size() > 1 && !IsTwoFactors(m, m.terms[0])) {
-    return absl::StrCat("a network of ", m.terms[0].cores.size(), " cores other than U S V");
+  const std::vector<Core>& cores = m.terms[0].cores;
+  if (cores.size() == 1) {
+    return IsOutputByInput(m, cores[0])
+               ? ""
+               : absl::StrCat("a dense core with legs [", LegNames(cores[0]),
+                              "] other than [output, input]");
   }
-  return "";
+  if (IsTwoFactors(m, m.terms[0])) return "";
+  return absl::StrCat("a network of ", cores.size(), " cores other than U S V");
 }
 
 ExecutableForm FormOf(const FactoredMatrix& m, const ContractionOrder& order) {

@@ -5,10 +5,13 @@
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "models/checkpoint/safetensors_writer.h"
 #include "models/loader.h"
 #include "tests/testing/tiny_model.h"
 
@@ -210,6 +213,64 @@ TEST(LoaderTest, MemoryIsThatOfTheFactors) {
     for (const FactoredMatrix& m : group->matrices()) dense += m.out_features * m.in_features * 2;
   }
   EXPECT_LT(loaded.model->weight_bytes(), dense / 2);
+}
+
+// The model of `from` with the matrices whose name contains a key stored in that dtype.
+void StoreMatricesAs(const std::string& from, const std::string& to,
+                     const std::map<std::string, DType>& dtypes) {
+  auto source = OpenCheckpoint(from);
+  ASSERT_TRUE(source.ok()) << source.status();
+  std::vector<TensorSpec> specs;
+  for (const TensorInfo& tensor : (*source)->tensors()) {
+    specs.push_back({tensor.name, DType::kF32, tensor.shape});
+    for (const auto& [part, dtype] : dtypes) {
+      if (tensor.name.find(part) != std::string::npos) specs.back().dtype = dtype;
+    }
+  }
+  std::filesystem::create_directories(to);
+  testing::WriteWholeFile(to + "/config.json", testing::ReadWholeFile(from + "/config.json"));
+  auto writer = SafetensorsWriter::Create(to, specs);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  for (const TensorSpec& spec : specs) {
+    const int64_t rows = spec.shape.size() == 1 ? 1 : spec.shape[0];
+    std::vector<char> values(rows * spec.shape.back() * SizeOf(spec.dtype));
+    ASSERT_TRUE(
+        (*source)->ReadRows(*(*source)->Find(spec.name), 0, rows, spec.dtype, values.data()).ok());
+    ASSERT_TRUE(writer->Append(spec.name, values.data(), static_cast<int64_t>(values.size())).ok());
+  }
+  ASSERT_TRUE(writer->Finish().ok());
+}
+
+TEST(LoaderTest, AGroupOfSeveralTypesIsHeldInOneThatNarrowsNone) {
+  TempFolder temp;
+  testing::WriteTinyLlama(temp / "m", {.layers = 1});
+  const auto first_group = [&](DType q, DType k, DType v) {
+    StoreMatricesAs(temp / "m", temp / "mixed", {{"q_proj", q}, {"k_proj", k}, {"v_proj", v}});
+    const DType held = Open(temp / "mixed", {}).model->groups()[0]->weight_dtype();
+    std::filesystem::remove_all(temp / "mixed");
+    return held;
+  };
+  constexpr DType kB = DType::kBF16, kH = DType::kF16, kS = DType::kF32;
+  EXPECT_EQ(first_group(kB, kB, kB), kB);
+  EXPECT_EQ(first_group(kH, kH, kH), kH);
+  EXPECT_EQ(first_group(kB, kH, kH), kS);
+  EXPECT_EQ(first_group(kH, kB, kB), kS);
+  EXPECT_EQ(first_group(kB, kB, kS), kS);
+}
+
+TEST(LoaderTest, AWorkspaceLargerThanAnyMachineIsRefused) {
+  TempFolder temp;
+  testing::WriteTinyLlama(temp / "m", {});
+  const Loaded loaded = Open(temp / "m", {});
+  for (const int64_t tokens : {int64_t{1} << 50, INT64_MAX / 2, INT64_MAX}) {
+    for (const ForwardLimits& limits :
+         {ForwardLimits{.max_tokens = tokens, .max_logit_rows = 1, .max_context = 16},
+          ForwardLimits{.max_tokens = 1, .max_logit_rows = tokens, .max_context = 16}}) {
+      const auto workspace = loaded.model->NewWorkspace(limits);
+      EXPECT_EQ(workspace.status().code(), absl::StatusCode::kResourceExhausted)
+          << workspace.status();
+    }
+  }
 }
 
 }  // namespace

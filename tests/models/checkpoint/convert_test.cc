@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/llama_layout.h"
+#include "tests/testing/gguf_writer.h"
 #include "tests/testing/tiny_model.h"
 
 namespace rankine {
@@ -84,6 +85,20 @@ TEST(ConvertModel, CarriesFactorsOver) {
   EXPECT_EQ(matrix.terms[0].cores[0].encoding.dtype, DType::kF16);
   EXPECT_EQ(matrix.terms[0].cores[1].encoding.dtype, DType::kF32);
   EXPECT_EQ(ReadAll(*copy, matrix.name + ".S"), ReadAll(*source, matrix.name + ".S"));
+}
+
+TEST(ConvertModel, CarriesTheRopeDivisorsOfAGgufOver) {
+  TempFolder temp;
+  testing::GgufWriter writer = testing::TinyLlamaGguf();
+  writer.AddF32(kRopeFreqsTensor, {4}, {1, 2, 4.5f, 8});
+  const auto source = MustOpen(writer.Write("convert_rope_divisors"));
+  ASSERT_NE(source, nullptr);
+  const absl::Status status = ConvertModel(*source, temp / "dst", DType::kF16);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto copy = MustOpen(temp / "dst");
+  ASSERT_NE(copy, nullptr);
+  EXPECT_EQ(copy->config().rope.frequency_divisors, std::vector<float>({1, 2, 4.5f, 8}));
+  EXPECT_EQ(copy->config().rope.frequency_divisors, source->config().rope.frequency_divisors);
 }
 
 TEST(ConvertModel, StoresATiedEmbeddingOnce) {

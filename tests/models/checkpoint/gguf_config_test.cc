@@ -127,7 +127,9 @@ TEST(GgufConfig, RopeFrequenciesGoToTheConfig) {
   });
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_THAT((*checkpoint)->config().rope.frequency_divisors, ElementsAre(1, 2, 4, 8));
-  EXPECT_EQ((*checkpoint)->tensors().size(), 21u);
+  // A tensor as well, so that converting carries it over.
+  EXPECT_EQ((*checkpoint)->tensors().size(), 22u);
+  EXPECT_NE((*checkpoint)->Find("rope_freqs.weight"), nullptr);
   ExpectRefused({
       {kInvalid, "tensor 'rope_freqs.weight': has shape [3], expected [4]",
        [](GgufWriter& w) {
@@ -146,6 +148,12 @@ TEST(GgufConfig, RopeFrequenciesGoToTheConfig) {
 
 TEST(GgufConfig, HeadDimensions) {
   ExpectRefused({
+      {kInvalid, "head_dim: 258 is not between 1 and 256",
+       [](GgufWriter& w) {
+         w.SetU32("llama.attention.key_length", 258);
+         w.SetU32("llama.attention.value_length", 258);
+         w.SetU32("llama.rope.dimension_count", 258);
+       }},
       {kUnsupported, "key 'llama.rope.dimension_count' is 4",
        [](GgufWriter& w) { w.SetU32("llama.rope.dimension_count", 4); }},
       {kUnsupported, "key 'llama.attention.value_length' is 16",
@@ -206,8 +214,8 @@ TEST(GgufConfig, MissingKeysTensorsAndWrongShapes) {
        [](GgufWriter& w) {
          w.Find("blk.0.attn_norm.weight").extents = {32, 1};
        }},
-      {kInvalid, "key 'llama.block_count' is 2000000000, but there are only 21 tensors",
-       [](GgufWriter& w) { w.SetU32("llama.block_count", 2000000000); }},
+      {kInvalid, "key 'llama.block_count' is 1000, but there are only 21 tensors",
+       [](GgufWriter& w) { w.SetU32("llama.block_count", 1000); }},
       {kInvalid, "key 'llama.block_count' is 0",
        [](GgufWriter& w) { w.SetU32("llama.block_count", 0); }},
       {kInvalid, "key 'llama.embedding_length' is 4294967295",

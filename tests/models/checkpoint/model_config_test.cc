@@ -99,6 +99,8 @@ TEST(ModelConfig, ChecksValues) {
   EXPECT_THAT(ErrorOf(R"("num_key_value_heads":0)"), HasSubstr("num_key_value_heads"));
   EXPECT_THAT(ErrorOf(R"("head_dim":15)"), HasSubstr("head_dim 15"));
   EXPECT_THAT(ErrorOf(R"("head_dim":-16)"), HasSubstr("head_dim"));
+  // What the kernels take, no more.
+  EXPECT_THAT(ErrorOf(R"("head_dim":258)"), HasSubstr("head_dim: 258 is not between 1 and 256"));
   EXPECT_THAT(ErrorOf(R"("rms_norm_eps":0)"), HasSubstr("rms_norm_eps"));
   EXPECT_THAT(ErrorOf(R"("max_position_embeddings":99999999999)"),
               HasSubstr("max_position_embeddings"));

@@ -208,6 +208,7 @@ TEST(EngineTest, BadOptionsAreRefusedByName) {
     return std::string(status.message());
   };
   EXPECT_THAT(refusal({.max_batch_tokens = 0}), HasSubstr("max_batch_tokens"));
+  EXPECT_THAT(refusal({.kv_cache_tokens = INT64_MAX}), HasSubstr("kv_cache_tokens"));
   EXPECT_THAT(refusal({.max_running = -1}), HasSubstr("max_running"));
   EXPECT_THAT(refusal({.max_queued = 0}), HasSubstr("max_queued"));
   EXPECT_THAT(refusal({.kv_cache_tokens = -1}), HasSubstr("kv_cache_tokens"));

@@ -24,13 +24,20 @@ class MemorySource : public TensorSource {
     for (float& v : values) v = ToFloat(ToBF16(normal(random)));
     tensors_[name] = {cols, std::move(values)};
   }
+  void Set(const std::string& name, int64_t index, float value) {
+    tensors_.at(name).second[index] = value;
+  }
   const std::vector<float>& at(const std::string& name) const { return tensors_.at(name).second; }
 
-  absl::Status ReadRows(const std::string& tensor, int64_t begin, int64_t end, DType dtype,
-                        void* out) const override {
+  absl::Status ReadRows(const std::string& tensor, int64_t begin, int64_t end, int64_t columns,
+                        DType dtype, void* out) const override {
     const auto it = tensors_.find(tensor);
     if (it == tensors_.end()) return absl::NotFoundError(absl::StrCat("tensor ", tensor));
     const auto& [cols, values] = it->second;
+    if (cols != columns) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", tensor, " has ", cols, " columns, not ", columns));
+    }
     for (int64_t i = 0; i < (end - begin) * cols; ++i) {
       const float v = values[begin * cols + i];
       if (dtype == DType::kF32) static_cast<float*>(out)[i] = v;
@@ -256,6 +263,28 @@ TEST_F(LinearGroupTest, SharedDenseCoreIsAlsoAnEmbedding) {
     for (int j = 0; j < 24; ++j)
       EXPECT_EQ(rows[i * 32 + j], source_.at("emb.weight")[ids[i] * 24 + j]);
   }
+}
+
+TEST_F(LinearGroupTest, TensorWiderThanTheMatrixIsNamed) {
+  for (const char* wide : {".U", ".S", ".V"}) {
+    const FactoredMatrix m = Svd("w", 64, 48, 10);
+    source_.Add(std::string("w") + wide, 64, 100, 1);
+    const auto group = LinearGroup::Load(*device_, {&m, 1}, {}, source_);
+    EXPECT_THAT(std::string(group.status().message()),
+                testing::HasSubstr(absl::StrCat("w", wide, " has 100 columns")));
+  }
+}
+
+TEST_F(LinearGroupTest, MaterialisedProductThatOverflowsIsNamed) {
+  const FactoredMatrix m = Svd("model.big", 32, 24, 20);
+  source_.Set("model.big.U", 3 * 20 + 1, 6e4f);
+  source_.Set("model.big.S", 1, 6e4f);
+  const auto f16 = LinearGroup::Load(*device_, {&m, 1}, {.weight_dtype = DType::kF16}, source_);
+  EXPECT_EQ(f16.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(f16.status().message()),
+              testing::AllOf(testing::HasSubstr("model.big"), testing::HasSubstr("row 3"),
+                             testing::HasSubstr("does not fit in f16")));
+  EXPECT_TRUE(LinearGroup::Load(*device_, {&m, 1}, {.weight_dtype = DType::kF32}, source_).ok());
 }
 
 TEST_F(LinearGroupTest, MissingTensorIsNamed) {

@@ -89,5 +89,32 @@ TEST(PlannerTest, RefusesByNameWhatItCannotExecute) {
   EXPECT_THAT(ErrorOf(shared), HasSubstr("ranges"));
 }
 
+// The loader reads whole rows of the stored tensor: a wider one would not fit its buffers.
+TEST(PlannerTest, RefusesCoresThatAreAPartOfAWiderTensor) {
+  const FactoredMatrix whole = SvdMatrix("model.wide", 8, 8, 2, kBf16);
+  for (size_t core = 0; core < 3; ++core) {
+    for (size_t leg = 0; leg < whole.terms[0].cores[core].legs.size(); ++leg) {
+      FactoredMatrix wide = whole;
+      LegRange& range = wide.terms[0].cores[core].legs[leg];
+      range.stored_extent = range.extent;
+      EXPECT_TRUE(PlanGroup({&wide, 1}, {}).ok());
+      range.stored_extent = range.extent + 8;
+      EXPECT_THAT(ErrorOf(wide), HasSubstr("model.wide: this version can't execute cores shared"))
+          << "core " << core << ", leg " << leg;
+    }
+  }
+}
+
+TEST(PlannerTest, RefusesADenseCoreThatIsNotOutputByInput) {
+  FactoredMatrix transposed = DenseMatrix("model.t", 16, 8, kBf16, "w");
+  std::swap(transposed.terms[0].cores[0].legs[0], transposed.terms[0].cores[0].legs[1]);
+  EXPECT_THAT(ErrorOf(transposed), HasSubstr("model.t: this version can't execute a dense core"));
+
+  FactoredMatrix split = DenseMatrix("model.s", 16, 8, kBf16, "w");
+  split.output_legs = {{"o1", 2}, {"o2", 8}};
+  split.terms[0].cores[0].legs = {{"o1", 0, 2}, {"o2", 0, 8}, {"i", 0, 8}};
+  EXPECT_THAT(ErrorOf(split), HasSubstr("a dense core with legs [o1, o2, i]"));
+}
+
 }  // namespace
 }  // namespace rankine
