@@ -1,5 +1,6 @@
 #include "models/text.h"
 
+#include <filesystem>
 #include <string>
 
 #include "absl/status/status.h"
@@ -8,12 +9,18 @@ namespace rankine {
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
   if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
-  if (!checkpoint.folder().empty()) return LoadTokenizer(checkpoint.folder());
+  for (const char* name : {"/tokenizer.json", "/tokenizer.model"}) {
+    std::error_code ignored;
+    if (!checkpoint.folder().empty() &&
+        std::filesystem::exists(checkpoint.folder() + name, ignored))
+      return LoadTokenizer(checkpoint.folder());
+  }
   return absl::InvalidArgumentError("the model has no tokenizer");
 }
 
 absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint) {
   if (checkpoint.gguf_vocabulary() == nullptr) {
+    if (checkpoint.folder().empty()) return absl::NotFoundError("the file has no chat template");
     auto text = LoadChatTemplate(checkpoint.folder());
     if (!text.ok()) return text.status();
     return RecogniseChatFormat(*text);

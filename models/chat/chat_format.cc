@@ -5,7 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "models/chat/known_formats.h"
-#include "models/tokenizer/text_file.h"
+#include "models/files/text_file.h"
 #include "models/tokenizer/tokenizer_config.h"
 
 namespace rankine {
@@ -86,7 +86,7 @@ absl::StatusOr<ChatFormat> RecogniseChatFormat(std::string_view template_text) {
 }
 
 absl::StatusOr<std::string> LoadChatTemplate(const std::string& folder) {
-  absl::StatusOr<std::string> text = tokenizer::ReadTextFile(folder + "/chat_template.jinja");
+  absl::StatusOr<std::string> text = ReadTextFile(folder + "/chat_template.jinja");
   if (!absl::IsNotFound(text.status())) return text;
   absl::StatusOr<tokenizer::TokenizerConfig> config = tokenizer::ReadTokenizerConfig(folder);
   if (!config.ok()) return config.status();

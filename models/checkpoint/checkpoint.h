@@ -50,9 +50,9 @@ class Checkpoint {
   // dense model.
   virtual const std::vector<FactoredMatrix>& factored() const = 0;
 
-  // Where the tokenizer is: a folder with tokenizer.json or tokenizer.model, or the vocabulary of a
-  // GGUF. Exactly one of the two is set; an empty folder and a null vocabulary mean that there is
-  // no tokenizer.
+  // Where the rest of the model is (tokenizer, chat template, license): its folder, empty for a
+  // GGUF, which carries a vocabulary of its own. A folder need not have a tokenizer, nor a GGUF a
+  // vocabulary (then null).
   virtual const std::string& folder() const = 0;
   virtual const GgufVocabulary* gguf_vocabulary() const = 0;
 };

@@ -14,6 +14,7 @@
 #include "models/checkpoint/model_config.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/checkpoint/validate.h"
+#include "models/files/text_file.h"
 #include "models/llama_layout.h"
 #include "models/status_macros.h"
 
@@ -55,7 +56,7 @@ class FolderCheckpoint : public Checkpoint {
   absl::Status ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, DType dtype,
                         void* out) const override;
   const std::vector<FactoredMatrix>& factored() const override { return factored_; }
-  const std::string& folder() const override { return tokenizer_folder_; }
+  const std::string& folder() const override { return path_; }
   const GgufVocabulary* gguf_vocabulary() const override { return nullptr; }
 
  private:
@@ -70,7 +71,6 @@ class FolderCheckpoint : public Checkpoint {
   }
 
   std::string path_;
-  std::string tokenizer_folder_;
   ModelConfig config_;
   std::optional<SafetensorsSet> files_;
   std::vector<TensorInfo> tensors_;  // in the order of files_->entries()
@@ -103,7 +103,7 @@ void FolderCheckpoint::ListTensors() {
 absl::Status FolderCheckpoint::LoadManifest() {
   if (!HasFile("factorization.json")) return absl::OkStatus();
   const std::string manifest = path_ + "/factorization.json";
-  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(manifest));
+  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(manifest, JsonLimits{}.max_bytes));
   RK_ASSIGN_OR_RETURN(factored_, ParseManifest(text, manifest));
   const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
   for (const FactoredMatrix& matrix : factored_) {
@@ -141,9 +141,7 @@ absl::Status FolderCheckpoint::Load(const std::string& path) {
   const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
   RK_RETURN_IF_ERROR(LoadManifest());
   RK_RETURN_IF_ERROR(CheckModelTensors(config_, tensors_, lookup, factored_, path));
-  RK_RETURN_IF_ERROR(LoadRopeFrequencies());
-  if (HasFile("tokenizer.json") || HasFile("tokenizer.model")) tokenizer_folder_ = path;
-  return absl::OkStatus();
+  return LoadRopeFrequencies();
 }
 
 absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_begin,

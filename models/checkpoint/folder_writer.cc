@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "models/checkpoint/file.h"
-#include "models/checkpoint/output_file.h"
+#include "models/files/output_file.h"
+#include "models/files/text_file.h"
 #include "models/status_macros.h"
 #include "models/tokenizer/tokenizer.h"
 
@@ -21,9 +21,6 @@ namespace rankine {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Companions are small; a gigabyte under one of these names is a mistake.
-constexpr int64_t kMaxCompanionBytes = int64_t{256} << 20;
 
 absl::Status Exists(const std::string& out) {
   return absl::AlreadyExistsError(
@@ -38,13 +35,7 @@ std::string ParentOf(const std::string& path) {
 absl::Status CopyIfThere(const std::string& from, const std::string& to) {
   std::error_code ignored;
   if (!fs::exists(from, ignored)) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(const ReadOnlyFile file, ReadOnlyFile::Open(from));
-  if (file.size() > kMaxCompanionBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(from, ": ", file.size(), " bytes, over the limit of ", kMaxCompanionBytes));
-  }
-  std::string bytes(static_cast<size_t>(file.size()), '\0');
-  RK_RETURN_IF_ERROR(file.ReadAt(0, file.size(), bytes.data()));
+  RK_ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile(from));
   return WriteNewFile(to, bytes);
 }
 

@@ -12,12 +12,12 @@
 #include "absl/strings/str_join.h"
 #include "models/checkpoint/block_formats.h"
 #include "models/checkpoint/checkpoint.h"
-#include "models/checkpoint/file.h"
 #include "models/checkpoint/gguf_config.h"
 #include "models/checkpoint/gguf_header.h"
 #include "models/checkpoint/gguf_names.h"
 #include "models/checkpoint/gguf_rows.h"
 #include "models/checkpoint/model_config.h"
+#include "models/files/file.h"
 #include "models/llama_layout.h"
 
 namespace rankine {
@@ -70,7 +70,7 @@ class GgufCheckpoint final : public Checkpoint {
   std::vector<GgufRows> rows_;  // by index in tensors_
   std::map<std::string, size_t, std::less<>> by_name_;
   const std::vector<FactoredMatrix> factored_;  // a GGUF file is dense
-  const std::string folder_;                    // and brings its own vocabulary
+  const std::string folder_;                    // and is no folder
 };
 
 absl::Status GgufCheckpoint::Load() {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 
 namespace rankine {
 

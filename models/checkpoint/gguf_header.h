@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "models/checkpoint/block_formats.h"
-#include "models/checkpoint/file.h"
 #include "models/checkpoint/gguf_metadata.h"
+#include "models/files/file.h"
 
 namespace rankine {
 

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "kernels/base/dtype.h"
-#include "models/checkpoint/file.h"
 #include "models/checkpoint/gguf_header.h"
+#include "models/files/file.h"
 
 namespace rankine {
 

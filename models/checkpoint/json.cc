@@ -5,7 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "models/checkpoint/file.h"
+#include "models/files/text_file.h"
 
 namespace rankine {
 namespace internal {
@@ -34,7 +34,7 @@ using internal::JsonType;
 // it.
 class NodeBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit NodeBuilder(int max_depth) : max_depth_(max_depth) {}
+  explicit NodeBuilder(const JsonLimits& limits) : limits_(limits) {}
 
   bool null() override { return Add(JsonNode{}); }
   bool boolean(bool value) override {
@@ -95,7 +95,13 @@ class NodeBuilder : public nlohmann::json_sax<nlohmann::json> {
     return Add(
         JsonNode{.type = JsonType::kInt, .integer = value, .number = static_cast<double>(value)});
   }
-  bool Add(JsonNode node) {
+  // One more value, before there is a node for it.
+  bool Count() {
+    if (++num_values_ <= limits_.max_values) return true;
+    return Fail(absl::StrCat("more than ", limits_.max_values, " values"));
+  }
+  bool Add(JsonNode node) { return Count() && Append(std::move(node)); }
+  bool Append(JsonNode node) {
     if (open_.empty()) {
       root_ = std::move(node);
     } else {
@@ -104,19 +110,21 @@ class NodeBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool Open(JsonType type) {
-    if (static_cast<int>(open_.size()) >= max_depth_) {
-      return Fail(absl::StrCat("nested deeper than ", max_depth_, " levels"));
+    if (static_cast<int>(open_.size()) >= limits_.max_depth) {
+      return Fail(absl::StrCat("nested deeper than ", limits_.max_depth, " levels"));
     }
+    if (!Count()) return false;
     open_.push_back(JsonNode{.type = type});
     return true;
   }
   bool Close() {
     JsonNode node = std::move(open_.back());
     open_.pop_back();
-    return Add(std::move(node));
+    return Append(std::move(node));
   }
 
-  int max_depth_;
+  const JsonLimits limits_;
+  int64_t num_values_ = 0;
   std::vector<JsonNode> open_;
   JsonNode root_;
   std::string error_;
@@ -152,25 +160,13 @@ struct JsonValue::Document {
   JsonNode root;
 };
 
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t max_bytes) {
-  absl::StatusOr<ReadOnlyFile> file = ReadOnlyFile::Open(path);
-  if (!file.ok()) return file.status();
-  if (file->size() > max_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file->size(), " bytes, over the limit of ", max_bytes));
-  }
-  std::string text(static_cast<size_t>(file->size()), '\0');
-  if (absl::Status status = file->ReadAt(0, file->size(), text.data()); !status.ok()) return status;
-  return text;
-}
-
 absl::StatusOr<JsonValue> JsonValue::Parse(const std::string& text, const std::string& source,
                                            const JsonLimits& limits) {
   if (static_cast<int64_t>(text.size()) > limits.max_bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         source, ": ", text.size(), " bytes of JSON, over the limit of ", limits.max_bytes));
   }
-  NodeBuilder builder(limits.max_depth);
+  NodeBuilder builder(limits);
   if (!nlohmann::json::sax_parse(text, &builder)) {
     return absl::InvalidArgumentError(absl::StrCat(source, ": ", builder.error()));
   }

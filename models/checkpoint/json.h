@@ -17,11 +17,9 @@ namespace rankine {
 struct JsonLimits {
   int64_t max_bytes = int64_t{64} << 20;
   int max_depth = 32;
+  // A value of two bytes of text takes over a hundred in memory: half a gigabyte at most.
+  int64_t max_values = int64_t{4} << 20;
 };
-
-// The bytes of a file of at most `max_bytes`.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path,
-                                         int64_t max_bytes = JsonLimits{}.max_bytes);
 
 namespace internal {
 struct JsonNode;

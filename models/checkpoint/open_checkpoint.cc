@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/checkpoint.h"
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 #include "models/status_macros.h"
 
 namespace rankine {

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 
 namespace rankine {
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
-#include "models/checkpoint/output_file.h"
+#include "models/files/output_file.h"
 #include "models/status_macros.h"
 
 namespace rankine {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "models/tokenizer/unicode.h"
 #include "models/tokenizer/utf8.h"
 
@@ -24,6 +26,14 @@ bool EndsWithWord(std::string_view text) {
 }
 
 }  // namespace
+
+absl::Status CheckAddedTokenLength(const AddedToken& token, std::string_view content) {
+  if (content.size() <= kMaxAddedTokenBytes) return absl::OkStatus();
+  constexpr size_t kShown = 40;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "added token ", token.id, ", \"", absl::CHexEscape(token.content.substr(0, kShown)),
+      "...\", has ", content.size(), " bytes, over the limit of ", kMaxAddedTokenBytes));
+}
 
 void AddedTokenFinder::Add(const AddedToken* token, std::string_view content) {
   if (content.empty()) return;

@@ -8,8 +8,12 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 
 namespace rankine::tokenizer {
+
+// Of an added token: looking for them takes text bytes x this, at worst.
+inline constexpr size_t kMaxAddedTokenBytes = 1024;
 
 struct AddedToken {
   int32_t id = -1;
@@ -20,6 +24,9 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space to its left
   bool rstrip = false;
 };
+
+// kInvalidArgument names the token when `content` is longer than kMaxAddedTokenBytes.
+absl::Status CheckAddedTokenLength(const AddedToken& token, std::string_view content);
 
 // A part of a text: one added token, or plain text (token null).
 struct AddedTokenSection {

@@ -12,9 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxAddedTokenBytes =
-    1024;  // the search for added tokens takes text bytes x this, at worst
-
 int32_t TokenIdOf(const JsonValue& value) {
   const int64_t id = value.Int();
   if (id < 0 || id >= kMaxVocabulary) {

@@ -136,6 +136,7 @@ absl::Status BpeTokenizer::Init() {
   }
   for (const AddedToken& token : spec_.added_tokens) {
     absl::Status status = SetToken(token.id, token.content, true, token.special);
+    if (status.ok()) status = CheckAddedTokenLength(token, token.content);
     if (!status.ok()) return status;
     if (!token.normalized) {
       raw_finder_.Add(&token, token.content);
@@ -144,6 +145,7 @@ absl::Status BpeTokenizer::Init() {
     std::string content = token.content;
     bool start_removed = false;
     status = Normalize(spec_.normalizer, &content, &start_removed);
+    if (status.ok()) status = CheckAddedTokenLength(token, content);
     if (!status.ok()) return status;
     normalized_finder_.Add(&token, content);
   }

@@ -3,10 +3,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "models/files/output_file.h"
+#include "models/files/text_file.h"
 #include "models/tokenizer/bpe_spec.h"
 #include "models/tokenizer/sentencepiece_proto.h"
 #include "models/tokenizer/sentencepiece_tokenizer.h"
-#include "models/tokenizer/text_file.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/tokenizer_config.h"
 
@@ -59,13 +60,13 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadTokenizer(const std::string
   if (!config.ok()) return InFile(config.status(), folder);
   absl::StatusOr<std::unique_ptr<const Tokenizer>> loaded =
       absl::NotFoundError("no tokenizer.json and no tokenizer.model; the folder needs one of them");
-  absl::StatusOr<std::string> json = tokenizer::ReadTextFile(folder + "/tokenizer.json");
+  absl::StatusOr<std::string> json = ReadTextFile(folder + "/tokenizer.json");
   if (json.ok()) {
     loaded = LoadBpe(*json, *config);
   } else if (!absl::IsNotFound(json.status())) {
     return json.status();
   } else {
-    absl::StatusOr<std::string> model = tokenizer::ReadTextFile(folder + "/tokenizer.model");
+    absl::StatusOr<std::string> model = ReadTextFile(folder + "/tokenizer.model");
     if (model.ok()) {
       loaded = LoadSentencePiece(*model, *std::move(config));
     } else if (!absl::IsNotFound(model.status())) {
@@ -101,15 +102,15 @@ absl::Status WriteTokenizer(const GgufVocabulary& vocabulary, const std::string&
   if (vocabulary.model == "gpt2") {
     absl::StatusOr<BpeTokenizerSpec> spec = tokenizer::BpeSpecFromGguf(vocabulary);
     if (!spec.ok()) return spec.status();
-    status = tokenizer::WriteTextFile(folder + "/tokenizer.json", tokenizer::WriteBpeSpec(*spec));
+    status = WriteNewFile(folder + "/tokenizer.json", tokenizer::WriteBpeSpec(*spec));
   } else {
     absl::StatusOr<std::string> serialized = tokenizer::SerializeSentencePieceModel(vocabulary);
     if (!serialized.ok()) return serialized.status();
-    status = tokenizer::WriteTextFile(folder + "/tokenizer.model", *serialized);
+    status = WriteNewFile(folder + "/tokenizer.model", *serialized);
   }
   if (!status.ok()) return status;
-  return tokenizer::WriteTextFile(folder + "/tokenizer_config.json",
-                                  tokenizer::TokenizerConfigText(vocabulary));
+  return WriteNewFile(folder + "/tokenizer_config.json",
+                      tokenizer::TokenizerConfigText(vocabulary));
 }
 
 }  // namespace rankine

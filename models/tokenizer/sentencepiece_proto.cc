@@ -30,7 +30,8 @@ namespace normalizer {
 constexpr uint32_t kName = 1, kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4, kEscape = 5;
 }
 
-constexpr int32_t kTypeNormal = 1, kTypeUnknown = 2, kTypeByte = 6;
+constexpr int32_t kTypeNormal = 1, kTypeUnknown = 2, kTypeControl = 3, kTypeUserDefined = 4;
+constexpr int32_t kTypeByte = 6;
 
 void PutVarint(uint64_t value, std::string* out) {
   while (value >= 0x80) {
@@ -75,6 +76,8 @@ class FieldReader {
  public:
   explicit FieldReader(std::string_view message) : rest_(message) {}
   bool ok() const { return ok_; }
+  // What Next has not read.
+  std::string_view rest() const { return rest_; }
 
   std::optional<Field> Next() {
     if (rest_.empty() || !ok_) return std::nullopt;
@@ -126,6 +129,15 @@ class FieldReader {
   std::string_view rest_;
   bool ok_ = true;
 };
+
+int32_t PieceType(std::string_view message) {
+  int32_t type = kTypeNormal;
+  FieldReader reader(message);
+  while (const std::optional<Field> field = reader.Next()) {
+    if (field->number == piece::kType) type = static_cast<int32_t>(field->value);
+  }
+  return type;
+}
 
 absl::Status CheckVocabulary(const GgufVocabulary& vocabulary) {
   const size_t size = vocabulary.tokens.size();
@@ -203,6 +215,30 @@ absl::StatusOr<std::string> SerializeSentencePieceModel(const GgufVocabulary& vo
   PutBytes(model::kTrainer, SerializeTrainer(vocabulary), &out);
   PutBytes(model::kNormalizer, SerializeNormalizer(vocabulary), &out);
   return out;
+}
+
+std::string WithControlPieces(std::string_view serialized,
+                              const absl::flat_hash_set<int32_t>& ids) {
+  std::string out;
+  FieldReader reader(serialized);
+  int32_t id = 0;
+  std::string_view before = reader.rest();
+  while (const std::optional<Field> field = reader.Next()) {
+    const std::string_view stored = before.substr(0, before.size() - reader.rest().size());
+    before = reader.rest();
+    const bool is_piece = field->number == model::kPieces;
+    const int32_t type = is_piece && ids.contains(id) ? PieceType(field->bytes) : kTypeControl;
+    if (type == kTypeUserDefined || type == kTypeNormal) {
+      // Of a field that occurs twice, the last counts.
+      std::string message(field->bytes);
+      PutInt(piece::kType, kTypeControl, &message);
+      PutBytes(model::kPieces, message, &out);
+    } else {
+      out.append(stored);
+    }
+    if (is_piece) ++id;
+  }
+  return reader.ok() ? out : std::string(serialized);
 }
 
 absl::StatusOr<SentencePieceSettings> ReadSentencePieceSettings(std::string_view serialized) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "models/tokenizer/bpe_spec.h"
@@ -88,6 +89,7 @@ class SentencePieceTokenizer : public Tokenizer {
 };
 
 absl::Status SentencePieceTokenizer::Add(const AddedToken& token) {
+  if (auto status = CheckAddedTokenLength(token, token.content); !status.ok()) return status;
   if (token.id < 0 || token.id >= kMaxVocabulary) {
     return absl::InvalidArgumentError(
         absl::StrCat("added token \"", token.content, "\" has the id ", token.id));
@@ -164,9 +166,13 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeSentencePieceTokenizer(
   if (settings->whitespace_as_suffix) {
     return absl::UnimplementedError("tokenizer.model: treat_whitespace_as_suffix is not supported");
   }
+  absl::flat_hash_set<int32_t> special_ids;
+  for (const AddedToken& token : options.added_tokens) {
+    if (token.special) special_ids.insert(token.id);
+  }
   std::string error;
   std::unique_ptr<const SentencePieceLibrary> library =
-      SentencePieceLibrary::Load(serialized, &error);
+      SentencePieceLibrary::Load(WithControlPieces(serialized, special_ids), &error);
   if (library == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("tokenizer.model: not a valid sentencepiece model: ", error));

@@ -5,9 +5,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "models/files/text_file.h"
 #include "models/tokenizer/bpe_spec.h"
 #include "models/tokenizer/json_value.h"
-#include "models/tokenizer/text_file.h"
 
 namespace rankine::tokenizer {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 #include "tools/compress/fingerprint.h"
 
 namespace rankine {

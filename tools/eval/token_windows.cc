@@ -1,7 +1,7 @@
 #include "tools/eval/token_windows.h"
 
 #include "absl/strings/str_cat.h"
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 
 namespace rankine {
 

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "models/checkpoint/checkpoint.h"
-#include "models/checkpoint/file.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/checkpoint/safetensors_writer.h"
+#include "models/files/file.h"
 #include "models/llama_layout.h"
 #include "tests/testing/tiny_model.h"
 

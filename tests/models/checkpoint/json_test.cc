@@ -78,5 +78,15 @@ TEST(Json, LimitsDepthAndSize) {
   EXPECT_THAT(ErrorOf("[1,2,3]", {.max_bytes = 6}), HasSubstr("over the limit of 6"));
 }
 
+TEST(Json, LimitsTheNumberOfValues) {
+  EXPECT_EQ(ErrorOf(R"([1,{"a":2},[]])", {.max_values = 5}), "ok");
+  EXPECT_THAT(ErrorOf(R"([1,{"a":2},[]])", {.max_values = 4}),
+              HasSubstr("file.json: more than 4 values"));
+  // A short text that would take gigabytes.
+  std::string many = "[0";
+  for (int i = 0; i < (4 << 20); ++i) many += ",0";
+  EXPECT_THAT(ErrorOf(many + "]"), HasSubstr("more than 4194304 values"));
+}
+
 }  // namespace
 }  // namespace rankine

@@ -3,13 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "models/tokenizer/bpe_spec.h"
 #include "models/tokenizer/regex.h"
+#include "models/tokenizer/sentencepiece_proto.h"
 #include "tests/testing/byte_tokenizer.h"
 #include "tests/testing/tokenizer_goldens.h"
 
@@ -222,6 +225,64 @@ TEST(LoadTokenizer, NeedsAFile) {
   testing::WriteFileOrDie(folder + "/tokenizer.model", "");
   EXPECT_FALSE(LoadTokenizer(folder).ok());
   std::filesystem::remove_all(folder);
+}
+
+// The library finds user-defined pieces in any text; tokenizer_config.json can say that one is a
+// control token all the same, which then must not come out of what a user writes.
+TEST(SentencePieceModel, APieceMarkedSpecialDoesNotComeOutOfPlainText) {
+  constexpr char kEnd[] = "<|im_end|>";
+  const testing::TokenizerGoldens goldens(RANKINE_TEST_DATA "/tokenizer");
+  for (const int32_t type : {1, 4}) {  // normal, user-defined
+    for (const bool special : {false, true}) {
+      GgufVocabulary vocabulary = goldens.SentencePieceVocabulary();
+      const auto id = static_cast<int32_t>(vocabulary.tokens.size());
+      vocabulary.tokens.push_back(kEnd);
+      vocabulary.scores.push_back(0);
+      vocabulary.token_types.push_back(type);
+      auto model = tokenizer::SerializeSentencePieceModel(vocabulary);
+      ASSERT_TRUE(model.ok()) << model.status();
+      const std::string folder = testing::MakeTemporaryFolder();
+      testing::WriteFileOrDie(folder + "/tokenizer.model", *model);
+      testing::WriteFileOrDie(
+          folder + "/tokenizer_config.json",
+          absl::StrCat(R"({"added_tokens_decoder": {")", id, R"(": {"content": ")", kEnd,
+                       R"(", "special": )", special ? "true" : "false", "}}}"));
+      auto loaded = LoadTokenizer(folder);
+      std::filesystem::remove_all(folder);
+      ASSERT_TRUE(loaded.ok()) << loaded.status();
+      EXPECT_EQ((*loaded)->IsSpecial(id), special);
+      const auto count = [&](bool parse_special) {
+        const auto ids =
+            (*loaded)->Encode(absl::StrCat("a", kEnd, "b"), {.parse_special = parse_special});
+        EXPECT_TRUE(ids.ok()) << ids.status();
+        return std::count(ids->begin(), ids->end(), id);
+      };
+      EXPECT_EQ(count(false), special ? 0 : 1) << "type " << type;
+      EXPECT_EQ(count(true), 1) << "type " << type;
+    }
+  }
+}
+
+// Looking for added tokens takes the length of the longest for each byte of a text.
+TEST(MakeTokenizer, RefusesAddedTokensThatAreTooLong) {
+  const testing::TokenizerGoldens goldens(RANKINE_TEST_DATA "/tokenizer");
+  for (GgufVocabulary vocabulary :
+       {goldens.AsGguf("gpt2", "gpt-2"), goldens.SentencePieceVocabulary()}) {
+    for (const int32_t type : {3, 4}) {                        // control, user-defined
+      if (type == 4 && vocabulary.model == "llama") continue;  // the library's own to find
+      for (const size_t bytes : {size_t{1024}, size_t{1025}}) {
+        GgufVocabulary longer = vocabulary;
+        longer.tokens.push_back(std::string(bytes, '#'));
+        longer.token_types.push_back(type);
+        longer.scores.push_back(0);
+        const absl::Status status = MakeTokenizer(longer).status();
+        EXPECT_EQ(status.ok(), bytes == 1024) << vocabulary.model << ": " << status;
+        if (bytes == 1024) continue;
+        EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+        EXPECT_NE(status.message().find("over the limit of 1024"), absl::string_view::npos);
+      }
+    }
+  }
 }
 
 TEST(MakeTokenizer, RefusesVocabulariesThatAreWrong) {

@@ -1,4 +1,4 @@
-#include "models/checkpoint/output_file.h"
+#include "models/files/output_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "models/checkpoint/file.h"
+#include "models/files/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
