@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "models/checkpoint/manifest.h"
 #include "models/checkpoint/safetensors_writer.h"
 #include "models/loader.h"
 #include "tests/testing/tiny_model.h"
@@ -213,6 +214,31 @@ TEST(LoaderTest, MemoryIsThatOfTheFactors) {
     for (const FactoredMatrix& m : group->matrices()) dense += m.out_features * m.in_features * 2;
   }
   EXPECT_LT(loaded.model->weight_bytes(), dense / 2);
+}
+
+// Valid as a description, but rows of the stored tensors are wider than the matrix: reading them
+// whole would overrun its buffers.
+TEST(LoaderTest, FactorsThatAreAPartOfStoredTensorsAreRefused) {
+  TempFolder temp;
+  testing::WriteTinyLlama(temp / "m", {.factored_rank = 6});
+  auto whole = OpenCheckpoint(temp / "m");
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  std::vector<FactoredMatrix> matrices = (*whole)->factored();
+  for (Core& core : matrices[0].terms[0].cores) {
+    for (LegRange& leg : core.legs) {
+      if (leg.name == "r") leg = {"r", 0, 2, 6};
+    }
+  }
+  testing::WriteWholeFile(temp / "m/factorization.json", SerializeManifest(matrices));
+  auto part = OpenCheckpoint(temp / "m");
+  ASSERT_TRUE(part.ok()) << part.status();
+  auto device = MakeCpuDevice({.num_threads = 1});
+  ASSERT_TRUE(device.ok()) << device.status();
+  const absl::Status status = LoadModel(**part, **device, kF32).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
+  EXPECT_THAT(std::string(status.message()),
+              ::testing::AllOf(::testing::HasSubstr(matrices[0].name),
+                               ::testing::HasSubstr("can't execute cores shared by ranges")));
 }
 
 // The model of `from` with the matrices whose name contains a key stored in that dtype.
