@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Installs, builds and runs every test: the whole suite in release, what handles outside input under
-# AddressSanitizer, and the threaded parts under ThreadSanitizer. Ends with ctest's own summary of the release suite.
+# Installs, builds and runs every test: the whole suite in release, what reads files from outside under
+# AddressSanitizer, and the engine under ThreadSanitizer. RANKINE_SANITIZERS=all runs the whole suite under
+# AddressSanitizer and kernels too under ThreadSanitizer (an hour on two cores); none leaves both out.
+# Ends with ctest's own summary of the release suite.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/scripts/common.sh
@@ -25,14 +27,26 @@ if ! cmp -s tests/requirements.txt $venv/installed.txt; then
 fi
 export RANKINE_TEST_PYTHON=$PWD/$venv/bin/python
 
-if [ "${RANKINE_SKIP_SANITIZERS:-0}" != 1 ]; then
-  step "AddressSanitizer and UndefinedBehaviorSanitizer"
-  build_preset asan rankine_kernels_tests rankine_runtime_tests rankine_models_tests rankine_serving_tests rankine_tools_tests rankine_structure_tests
-  ctest --preset asan --label-exclude python --progress -j2 || fail "tests failed under the asan preset"
-  step "ThreadSanitizer"
-  build_preset tsan rankine_kernels_tests rankine_runtime_tests
-  ctest --preset tsan --tests-regex '^(kernels|runtime)\.' --progress -j2 || fail "tests failed under the tsan preset"
-fi
+case "${RANKINE_SANITIZERS:-quick}" in
+  none) ;;
+  quick)
+    step "AddressSanitizer and UndefinedBehaviorSanitizer: everything that reads files from outside"
+    build_preset asan rankine_models_tests
+    ctest --preset asan --tests-regex '^models\.' --progress -j2 || fail "tests failed under the asan preset"
+    step "ThreadSanitizer: engine, scheduler and thread pool"
+    build_preset tsan rankine_runtime_tests
+    ctest --preset tsan --tests-regex '^runtime\.' --progress -j2 || fail "tests failed under the tsan preset"
+    ;;
+  all)
+    step "AddressSanitizer and UndefinedBehaviorSanitizer: the whole suite"
+    build_preset asan
+    ctest --preset asan --progress -j2 || fail "tests failed under the asan preset"
+    step "ThreadSanitizer: kernels, runtime and engine"
+    build_preset tsan rankine_kernels_tests rankine_runtime_tests
+    ctest --preset tsan --tests-regex '^(kernels|runtime)\.' --progress -j2 || fail "tests failed under the tsan preset"
+    ;;
+  *) fail "RANKINE_SANITIZERS is none, quick or all, not '$RANKINE_SANITIZERS'" ;;
+esac
 
 step "release"
 build_preset release
