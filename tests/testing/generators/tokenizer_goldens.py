@@ -137,7 +137,8 @@ def train_sentencepiece(name, texts, **options):
     # Other characters than these stay unknown, so that byte fallback is met.
     known = [t.replace("\n", " ") for t in texts if t.strip() and "\x00" not in t and max(t) < "\u0250"]
     corpus.write_text("\n".join(known) + "\n")
-    sentencepiece.SentencePieceTrainer.train(input=str(corpus), model_prefix=str(OUT / name), vocab_size=900, byte_fallback=True,
+    os.chdir(OUT)  # the model records the names that it is given
+    sentencepiece.SentencePieceTrainer.train(input=corpus.name, model_prefix=name, vocab_size=900, byte_fallback=True,
                                              character_coverage=0.995, user_defined_symbols=["<tool>"], hard_vocab_limit=False, num_threads=1, minloglevel=2, **options)
     corpus.unlink()
     os.remove(OUT / f"{name}.vocab")
