@@ -1,4 +1,5 @@
-// Ops over rows of activations. Outputs are f32 or bf16 (what the next product reads), pad columns zero.
+// Ops over rows of activations. Outputs are f32 or bf16 (what the next product reads), pad columns
+// zero.
 #pragma once
 
 #include <cstdint>

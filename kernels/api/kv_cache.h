@@ -1,8 +1,9 @@
-// The paged KV cache of one layer as kernels see it. A block holds kKvBlockTokens tokens of one sequence:
-//   keys    [num_blocks][kv_heads][head_dim][kKvBlockTokens]  (transposed: a block's scores form a vector)
-//   values  [num_blocks][kv_heads][kKvBlockTokens][head_dim]
-// For i8, one f32 scale per token and head beside each: [num_blocks][kv_heads][kKvBlockTokens]; value = code x scale,
-// scale = max|v| / 127.
+// The paged KV cache of one layer as kernels see it. A block holds kKvBlockTokens tokens of one
+// sequence:
+//   keys    [num_blocks][kv_heads][head_dim][kKvBlockTokens]  (transposed: a block's scores form a
+//   vector) values  [num_blocks][kv_heads][kKvBlockTokens][head_dim]
+// For i8, one f32 scale per token and head beside each: [num_blocks][kv_heads][kKvBlockTokens];
+// value = code x scale, scale = max|v| / 127.
 #pragma once
 
 #include <cstdint>

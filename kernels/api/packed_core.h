@@ -1,11 +1,14 @@
-// The device's own form of a matrix W [n, k] used as y = x W^T, and the ops that make it and gather from it.
+// The device's own form of a matrix W [n, k] used as y = x W^T, and the ops that make it and gather
+// from it.
 //
-// Outputs stand in blocks of 16; inside a block the summed index runs slowest, in pairs for 16-bit types:
+// Outputs stand in blocks of 16; inside a block the summed index runs slowest, in pairs for 16-bit
+// types:
 //   f32         [n/16][k][16]
 //   f16, bf16   [n/16][k/2][16][2]
-// so that a dot-product instruction consumes one weight register and one broadcast of the activations. A prefix of
-// the rows of W is a prefix of blocks; block_stride stands apart from k, so a prefix of k is addressed without a copy.
-// Rows n..RoundUp(n, 16) and column k of an odd k are zero.
+// so that a dot-product instruction consumes one weight register and one broadcast of the
+// activations. A prefix of the rows of W is a prefix of blocks; block_stride stands apart from k,
+// so a prefix of k is addressed without a copy. Rows n..RoundUp(n, 16) and column k of an odd k are
+// zero.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +44,8 @@ constexpr int64_t PackedBytes(DType dtype, int64_t n, int64_t k) {
 }
 
 // Packs rows [0, source.rows) of W into rows [row_offset, row_offset + source.rows) of `core`.
-// Requires source.dtype == core.dtype, source.cols == core.k. The buffer was zeroed before the first call.
-// Calls for disjoint rows may run at once, on different threads.
+// Requires source.dtype == core.dtype, source.cols == core.k. The buffer was zeroed before the
+// first call. Calls for disjoint rows may run at once, on different threads.
 struct PackRowsArgs {
   MatrixView source;  // [rows, k]
   int64_t row_offset = 0;

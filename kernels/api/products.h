@@ -1,7 +1,9 @@
-// Products: y = (x W^T) * scale + bias (+ y), for one or several independent matrices in one parallel region.
+// Products: y = (x W^T) * scale + bias (+ y), for one or several independent matrices in one
+// parallel region.
 //
-// Every output element is summed over k in one order that depends on nothing but k, dtype and ISA: not on the number
-// of tokens, threads or neighbours. So a token's result does not depend on what else is in its batch.
+// Every output element is summed over k in one order that depends on nothing but k, dtype and ISA:
+// not on the number of tokens, threads or neighbours. So a token's result does not depend on what
+// else is in its batch.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@ namespace rankine::internal {
 
 }  // namespace rankine::internal
 
-#define RK_CHECK(condition)                                                  \
-  do {                                                                       \
-    if (!(condition)) [[unlikely]]                                           \
-      ::rankine::internal::CheckFailed(__FILE__, __LINE__, #condition);      \
+#define RK_CHECK(condition)                                             \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]]                                      \
+      ::rankine::internal::CheckFailed(__FILE__, __LINE__, #condition); \
   } while (false)

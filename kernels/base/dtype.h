@@ -55,9 +55,7 @@ struct F16 {
 inline float ToFloat(float v) { return v; }
 inline float ToFloat(BF16 v) { return std::bit_cast<float>(uint32_t{v.bits} << 16); }
 
-inline float ToFloat(F16 v) {
-  return static_cast<float>(std::bit_cast<_Float16>(v.bits));
-}
+inline float ToFloat(F16 v) { return static_cast<float>(std::bit_cast<_Float16>(v.bits)); }
 
 inline BF16 ToBF16(float v) {
   const uint32_t u = std::bit_cast<uint32_t>(v);

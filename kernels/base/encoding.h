@@ -1,5 +1,6 @@
-// How the numbers of a stored core are encoded: plain floats, the affine block family, or a codebook.
-// This is the whole language of factorization.json version 1; kernels execute a part of it.
+// How the numbers of a stored core are encoded: plain floats, the affine block family, or a
+// codebook. This is the whole language of factorization.json version 1; kernels execute a part of
+// it.
 #pragma once
 
 #include <cstdint>

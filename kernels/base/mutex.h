@@ -1,5 +1,5 @@
-// std::mutex with Clang's thread-safety annotations (g++ ignores them). Not absl::Mutex: ThreadSanitizer sees
-// false races through Debian's uninstrumented build of it.
+// std::mutex with Clang's thread-safety annotations (g++ ignores them). Not absl::Mutex:
+// ThreadSanitizer sees false races through Debian's uninstrumented build of it.
 #pragma once
 
 #include <condition_variable>

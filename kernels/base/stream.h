@@ -1,4 +1,5 @@
-// Where a kernel runs. On the CPU: the fork-join pool whose threads share the work; null = the caller alone.
+// Where a kernel runs. On the CPU: the fork-join pool whose threads share the work; null = the
+// caller alone.
 #pragma once
 
 namespace rankine {

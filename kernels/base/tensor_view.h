@@ -1,4 +1,5 @@
-// A non-owning view of a strided buffer: all that kernels see of activations and of sources to pack.
+// A non-owning view of a strided buffer: all that kernels see of activations and of sources to
+// pack.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,8 @@
 namespace rankine {
 
 // A row-major matrix [rows, cols] whose rows are `stride` elements apart.
-// Activation buffers have stride = RoundUp(cols, 16), and whoever writes one also writes zeros to the
-// pad columns, so that kernels may read and write whole blocks of 16.
+// Activation buffers have stride = RoundUp(cols, 16), and whoever writes one also writes zeros to
+// the pad columns, so that kernels may read and write whole blocks of 16.
 struct MatrixView {
   void* data = nullptr;
   DType dtype = DType::kF32;

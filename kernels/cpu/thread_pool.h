@@ -1,6 +1,7 @@
-// A fork-join pool of fixed size. The caller of Run is thread 0 and takes part; Run returns when all threads have
-// finished (one barrier). Waiting threads spin briefly, then sleep, because RPC threads share the same cores.
-// Nothing is allocated per Run. One Run at a time: the pool belongs to one owner thread.
+// A fork-join pool of fixed size. The caller of Run is thread 0 and takes part; Run returns when
+// all threads have finished (one barrier). Waiting threads spin briefly, then sleep, because RPC
+// threads share the same cores. Nothing is allocated per Run. One Run at a time: the pool belongs
+// to one owner thread.
 #pragma once
 
 #include <atomic>
@@ -40,8 +41,8 @@ class ThreadPool {
 // Threads to use by default: the cores this process may run on.
 int DefaultNumThreads();
 
-// Hands out chunks [begin, end) of [0, count) to threads that ask; which thread gets which chunk never changes a
-// result, because every output element is computed whole by one thread.
+// Hands out chunks [begin, end) of [0, count) to threads that ask; which thread gets which chunk
+// never changes a result, because every output element is computed whole by one thread.
 class WorkQueue {
  public:
   WorkQueue(int64_t count, int64_t chunk) : count_(count), chunk_(chunk) {}

@@ -103,8 +103,8 @@ TEST_F(EngineLifecycleTest, CancelInPrefillFreesItsBlocksBeforeTheNextPass) {
   auto stays = Submit(2, 40);
   auto goes = Submit(200, 10);
   gate_.WaitForPass(1);
-  // Twice: the first pass may have begun before the second request came, and what the engine says of itself is as of
-  // the end of a pass.
+  // Twice: the first pass may have begun before the second request came, and what the engine says
+  // of itself is as of the end of a pass.
   Step();
   Step();
   EXPECT_EQ(last_tokens_, 32) << "one decode and a chunk of the prompt";
