@@ -16,11 +16,15 @@ namespace rankine {
 struct OpTable {
   const char* name = "";
   void (*pack_rows)(const PackRowsArgs&) = nullptr;
+  void (*clear_blocks)(const PackedCore&) = nullptr;
+  void (*pack_blocks)(const PackBlocksArgs&) = nullptr;
   void (*gather_rows)(const GatherRowsArgs&, Stream) = nullptr;
   void (*products)(const ProductsArgs&, Stream) = nullptr;
   void (*rms_norm)(const RmsNormArgs&, Stream) = nullptr;
   void (*silu_mul)(const SiluMulArgs&, Stream) = nullptr;
   void (*convert)(const ConvertArgs&, Stream) = nullptr;
+  void (*hadamard)(const HadamardArgs&, Stream) = nullptr;
+  void (*permute)(const PermuteArgs&, Stream) = nullptr;
   void (*rope_append)(const RopeAppendArgs&, Stream) = nullptr;
   void (*attention)(const AttentionArgs&, Stream) = nullptr;
 };

@@ -1,5 +1,5 @@
-// Ops over rows of activations. Outputs are f32 or bf16 (what the next product reads), pad columns
-// zero.
+// Ops over rows of activations. Outputs are f32 or bf16, pad columns zero, or i8 (records of
+// kernels/api/quantized_rows.h): what the next product reads. Some write two forms at once.
 #pragma once
 
 #include <cstdint>
@@ -14,20 +14,42 @@ struct RmsNormArgs {
   MatrixView x;                   // f32 [t, n]
   const float* weight = nullptr;  // [n]
   float eps = 0;
-  MatrixView out;  // f32 or bf16 [t, n]
+  MatrixView out;        // f32 or bf16 [t, n]; data null = not wanted
+  MatrixView quantized;  // i8 [t, n]; data null = not wanted
 };
 
 // out = silu(gate) * up, silu(v) = v / (1 + exp(-v))  (SwiGLU, arXiv 2002.05202).
 struct SiluMulArgs {
-  MatrixView gate;  // f32 [t, n]
-  MatrixView up;    // f32 [t, n]
-  MatrixView out;   // f32 or bf16 [t, n]; may alias gate when f32
+  MatrixView gate;       // f32 [t, n]
+  MatrixView up;         // f32 [t, n]
+  MatrixView out;        // f32 or bf16 [t, n]; may alias gate when f32; data null = not wanted
+  MatrixView quantized;  // i8 [t, n]; data null = not wanted
 };
 
-// out = x in another dtype (f32 -> bf16 or f32 -> f32).
+// out = x in another dtype.
 struct ConvertArgs {
-  MatrixView x;    // f32 [t, n]
-  MatrixView out;  // f32 or bf16 [t, n]
+  MatrixView x;    // f32 or bf16 [t, n]
+  MatrixView out;  // f32, bf16 or i8 [t, n]
+};
+
+// out = (H_p kron B) (signs * x) / sqrt(2^p): the randomised Hadamard transform (QuIP#, arXiv
+// 2402.04396), n = 2^p x b. H_p is Sylvester's matrix, applied by butterflies; B an orthogonal
+// block, absent for b = 1. With `transposed` its inverse: out = signs * ((H_p kron B^T) x) /
+// sqrt(2^p).
+struct HadamardArgs {
+  MatrixView x;                  // f32 or bf16 [t, n]
+  const float* signs = nullptr;  // [n]
+  const float* block = nullptr;  // [b, b] row-major; null: b = 1
+  int64_t block_size = 1;        // b
+  bool transposed = false;
+  MatrixView out;  // f32 [t, n]; may be x when that is f32
+};
+
+// out[t, k] = x[t, indices[k]].
+struct PermuteArgs {
+  MatrixView x;                      // f32 or bf16 [t, n]
+  const int32_t* indices = nullptr;  // [n]
+  MatrixView out;                    // f32 [t, n]; not x
 };
 
 }  // namespace rankine

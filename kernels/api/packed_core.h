@@ -9,11 +9,28 @@
 // activations. A prefix of the rows of W is a prefix of blocks; block_stride stands apart from k,
 // so a prefix of k is addressed without a copy. Rows n..RoundUp(n, 16) and column k of an odd k are
 // zero.
+//
+// Block-encoded cores (dtype kU8): a block of 16 outputs is a run of chunks of kChunkColumns
+// columns (the last one shorter, a multiple of 64), each a header and codes, read as one stream:
+//   header  scales [groups][16] as f16 or f32 (two levels: f16 [supers][16], then i8 [groups][16]);
+//           offsets in the same way, where the encoding has them; padded to 64 bytes. e8p: none
+//   codes   for each 64 columns 128 x bits bytes, as bit planes of vectors of 64 bytes: byte j of a
+//           vector belongs to output j / 4, and quad q is columns 4 q..4 q + 3 of the 64:
+//             8 bits  16 vectors, vector q = quad q
+//             4 bits  8 vectors, vector v = quad v (low nibble), quad v + 8 (high nibble)
+//             2 bits  4 vectors, vector v = quads v, v + 4, v + 8, v + 12 from the low bits up
+//             1 bit   2 vectors, vector v = quads v, v + 2, .. v + 14 from the low bits up
+//           3 bits = low two, then the third; 5 = low four, the fifth; 6 = low four, the upper two.
+//           e8p: for each 64 columns [8 octets][16 outputs] codewords of 16 bits
+// A group of a whole row is stored as groups of 128. Codes beyond row n or column k are ZeroCode(),
+// with scales and offsets zero.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/api/block_rows.h"
 #include "kernels/base/dtype.h"
+#include "kernels/base/encoding.h"
 #include "kernels/base/math.h"
 #include "kernels/base/stream.h"
 #include "kernels/base/tensor_view.h"
@@ -23,11 +40,12 @@ namespace rankine {
 inline constexpr int64_t kBlockRows = 16;
 
 struct PackedCore {
-  void* data = nullptr;  // 64-byte aligned
-  DType dtype = DType::kF32;
-  int64_t n = 0;             // output features
-  int64_t k = 0;             // summed features
-  int64_t block_stride = 0;  // bytes between blocks of 16 outputs
+  void* data = nullptr;       // 64-byte aligned
+  DType dtype = DType::kF32;  // kU8: block-encoded, as `encoding` says
+  Encoding encoding;          // dtype kU8 only
+  int64_t n = 0;              // output features
+  int64_t k = 0;              // summed features
+  int64_t block_stride = 0;   // bytes between blocks of 16 outputs
 
   int64_t num_blocks() const { return CeilDiv(n, kBlockRows); }
 };
@@ -43,11 +61,28 @@ constexpr int64_t PackedBytes(DType dtype, int64_t n, int64_t k) {
   return CeilDiv(n, kBlockRows) * PackedBlockBytes(dtype, k);
 }
 
+inline constexpr int64_t kChunkColumns = 512;
+// Columns of a group as packed, and bytes of the header and of the codes of a chunk of `columns`.
+int64_t PackedGroupColumns(const Encoding& encoding);
+int64_t ChunkHeaderBytes(const Encoding& encoding, int64_t columns);
+int64_t ChunkCodeBytes(const Encoding& encoding, int64_t columns);
+// Bytes of a block of 16 outputs, and of the whole, for block encodings.
+int64_t PackedBlockBytes(const Encoding& encoding, int64_t k);
+int64_t PackedBytes(const Encoding& encoding, int64_t n, int64_t k);
+
 // Packs rows [0, source.rows) of W into rows [row_offset, row_offset + source.rows) of `core`.
 // Requires source.dtype == core.dtype, source.cols == core.k. The buffer was zeroed before the
 // first call. Calls for disjoint rows may run at once, on different threads.
 struct PackRowsArgs {
   MatrixView source;  // [rows, k]
+  int64_t row_offset = 0;
+  PackedCore core;
+};
+
+// The same for a block-encoded core; source.encoding == core.encoding. The buffer was given to
+// `clear_blocks` before the first call.
+struct PackBlocksArgs {
+  BlockRows source;
   int64_t row_offset = 0;
   PackedCore core;
 };

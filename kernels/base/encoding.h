@@ -10,9 +10,15 @@
 namespace rankine {
 
 enum class EncodingKind : uint8_t { kFloat, kAffine, kNf4, kE8P };
-// Scales of a block family: one number per group, or a super-block scale times a 6-bit scale.
-enum class ScaleKind : uint8_t { kF16, kF32, kTwoLevel };
+// Scales of a block family: one number per group, or an f16 scale of a super-block of
+// kSuperBlockColumns times a small integer per group: 6 bits unsigned (kTwoLevel) or 8 bits signed
+// (kTwoLevelI8, as GGUF's Q3_K and Q6_K have it).
+enum class ScaleKind : uint8_t { kF16, kF32, kTwoLevel, kTwoLevelI8 };
+// kTwoLevel: 6-bit unsigned integers times an f16 number of the super-block; the scales are then of
+// two levels too.
 enum class OffsetKind : uint8_t { kNone, kPerGroup, kTwoLevel };
+
+inline constexpr int64_t kSuperBlockColumns = 256;
 
 struct Encoding {
   EncodingKind kind = EncodingKind::kFloat;
@@ -26,6 +32,18 @@ struct Encoding {
 
   static constexpr Encoding Float(DType dtype) { return Encoding{.dtype = dtype}; }
   bool IsFloat() const { return kind == EncodingKind::kFloat; }
+  bool HasTwoLevelScales() const {
+    return scale == ScaleKind::kTwoLevel || scale == ScaleKind::kTwoLevelI8;
+  }
+  bool HasOffsets() const { return kind == EncodingKind::kAffine && offset != OffsetKind::kNone; }
+  // kAffine without offsets: the unsigned code that stands for zero.
+  int ZeroCode() const {
+    return kind == EncodingKind::kAffine && offset == OffsetKind::kNone ? 1 << (bits - 1) : 0;
+  }
+  // Columns that share a scale, in a row of `cols` columns. kE8P: all of them.
+  int64_t GroupColumns(int64_t cols) const {
+    return kind == EncodingKind::kE8P || group == 0 ? cols : group;
+  }
   bool operator==(const Encoding&) const = default;
 };
 

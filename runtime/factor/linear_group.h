@@ -16,19 +16,9 @@
 #include "runtime/device/device.h"
 #include "runtime/factor/contraction_plan.h"
 #include "runtime/factor/planner.h"
+#include "runtime/factor/tensor_source.h"
 
 namespace rankine {
-
-// Where a group's numbers come from. Thread-safe.
-class TensorSource {
- public:
-  virtual ~TensorSource() = default;
-  // Rows [row_begin, row_end) of a tensor as `dtype` (a vector is one row) into `out`
-  // [row_end - row_begin, cols], contiguous. An error that names the tensor when its rows do not
-  // have `cols` values: `out` has room for no more.
-  virtual absl::Status ReadRows(const std::string& tensor, int64_t row_begin, int64_t row_end,
-                                int64_t cols, DType dtype, void* out) const = 0;
-};
 
 struct LinearGroupOptions {
   // The dtype of all float cores in memory (S and biases stay f32).

@@ -1,0 +1,34 @@
+#include "kernels/api/block_rows.h"
+
+#include "kernels/base/check.h"
+
+namespace rankine {
+namespace {
+
+float GroupNumber(const float* numbers, const int8_t* codes, const BlockRows& rows, int64_t row,
+                  int64_t col) {
+  const int64_t group = row * rows.groups() + col / rows.encoding.GroupColumns(rows.cols);
+  if (codes == nullptr) return numbers[group];
+  return numbers[row * rows.supers() + col / kSuperBlockColumns] * static_cast<float>(codes[group]);
+}
+
+}  // namespace
+
+void DecodeBlockRow(const BlockRows& rows, int64_t row, float* out) {
+  const Encoding& encoding = rows.encoding;
+  RK_CHECK(encoding.kind == EncodingKind::kAffine || encoding.kind == EncodingKind::kNf4);
+  const uint8_t* codes = rows.codes + row * rows.cols;
+  for (int64_t col = 0; col < rows.cols; ++col) {
+    const float scale = GroupNumber(rows.scales, rows.scale_codes, rows, row, col);
+    if (encoding.kind == EncodingKind::kNf4) {
+      out[col] = scale * kNf4Levels[codes[col]];
+      continue;
+    }
+    out[col] = scale * static_cast<float>(codes[col] - encoding.ZeroCode());
+    if (rows.offsets != nullptr) {
+      out[col] += GroupNumber(rows.offsets, rows.offset_codes, rows, row, col);
+    }
+  }
+}
+
+}  // namespace rankine
