@@ -16,7 +16,6 @@ namespace rankine {
 struct OpTable {
   const char* name = "";
   void (*pack_rows)(const PackRowsArgs&) = nullptr;
-  void (*clear_blocks)(const PackedCore&) = nullptr;
   void (*pack_blocks)(const PackBlocksArgs&) = nullptr;
   void (*gather_rows)(const GatherRowsArgs&, Stream) = nullptr;
   void (*products)(const ProductsArgs&, Stream) = nullptr;

@@ -22,8 +22,8 @@
 //             1 bit   2 vectors, vector v = quads v, v + 2, .. v + 14 from the low bits up
 //           3 bits = low two, then the third; 5 = low four, the fifth; 6 = low four, the upper two.
 //           e8p: for each 64 columns [8 octets][16 outputs] codewords of 16 bits
-// A group of a whole row is stored as groups of 128. Codes beyond row n or column k are ZeroCode(),
-// with scales and offsets zero.
+// A group of a whole row is stored as groups of 128. Codes, scales and offsets beyond row n or
+// column k are zero, and every byte belongs to one output. See kernels/api/block_layout.h.
 #pragma once
 
 #include <cstdint>
@@ -79,8 +79,7 @@ struct PackRowsArgs {
   PackedCore core;
 };
 
-// The same for a block-encoded core; source.encoding == core.encoding. The buffer was given to
-// `clear_blocks` before the first call.
+// The same for a block-encoded core; source.encoding == core.encoding.
 struct PackBlocksArgs {
   BlockRows source;
   int64_t row_offset = 0;

@@ -7,7 +7,7 @@
 
 namespace rankine {
 
-// pack_rows, gather_rows
+// pack_rows, pack_blocks, gather_rows
 void FillPackingAvx2(OpTable* table);
 void FillPackingAvx512(OpTable* table);
 

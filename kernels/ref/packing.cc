@@ -1,5 +1,6 @@
 // The packed layout of packed_core.h, element by element.
 #include "kernels/base/check.h"
+#include "kernels/ref/block_core.h"
 #include "kernels/ref/ref_ops.h"
 
 namespace rankine {
@@ -13,6 +14,7 @@ int64_t PackedIndex(const PackedCore& core, int64_t row, int64_t col) {
 }
 
 float Element(const PackedCore& core, int64_t row, int64_t col) {
+  if (core.dtype == DType::kU8) return BlockElement(core, row, col);
   const int64_t index = PackedIndex(core, row, col);
   switch (core.dtype) {
     case DType::kF32:
@@ -22,7 +24,7 @@ float Element(const PackedCore& core, int64_t row, int64_t col) {
     case DType::kBF16:
       return ToFloat(static_cast<const BF16*>(core.data)[index]);
     default:
-      RK_CHECK(!"packed cores are f32, f16 or bf16");
+      RK_CHECK(!"packed cores are f32, f16, bf16 or block-encoded");
       return 0;
   }
 }
@@ -57,6 +59,7 @@ void GatherRows(const GatherRowsArgs& args, Stream) {
 
 void FillRefPacking(OpTable* table) {
   table->pack_rows = PackRows;
+  table->pack_blocks = RefPackBlocks;
   table->gather_rows = GatherRows;
 }
 

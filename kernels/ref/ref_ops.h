@@ -5,9 +5,9 @@
 
 namespace rankine {
 
-void FillRefPacking(OpTable* table);      // pack_rows, gather_rows
+void FillRefPacking(OpTable* table);      // pack_rows, pack_blocks, gather_rows
 void FillRefProducts(OpTable* table);     // products
-void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert
+void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert, hadamard, permute
 void FillRefAttention(OpTable* table);    // rope_append, attention
 
 }  // namespace rankine
