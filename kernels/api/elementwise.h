@@ -36,10 +36,12 @@ struct ConvertArgs {
 // 2402.04396), n = 2^p x b. H_p is Sylvester's matrix, applied by butterflies; B an orthogonal
 // block, absent for b = 1. With `transposed` its inverse: out = signs * ((H_p kron B^T) x) /
 // sqrt(2^p).
+inline constexpr int64_t kMaxHadamardBlock = 1024;
+
 struct HadamardArgs {
   MatrixView x;                  // f32 or bf16 [t, n]
   const float* signs = nullptr;  // [n]
-  const float* block = nullptr;  // [b, b] row-major; null: b = 1
+  const float* block = nullptr;  // [b, b] row-major, b <= kMaxHadamardBlock; null: b = 1
   int64_t block_size = 1;        // b
   bool transposed = false;
   MatrixView out;  // f32 [t, n]; may be x when that is f32

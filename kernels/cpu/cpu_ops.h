@@ -14,9 +14,10 @@ void FillPackingAvx512(OpTable* table);
 // products
 void FillProductsAvx2(OpTable* table);
 void FillProductsAvx512(OpTable* table);
+void FillProductsAvx512Vnni(OpTable* table);
 void FillProductsAvx512Bf16(OpTable* table);
 
-// rms_norm, silu_mul, convert
+// rms_norm, silu_mul, convert, hadamard, permute
 void FillElementwiseAvx2(OpTable* table);
 void FillElementwiseAvx512(OpTable* table);
 

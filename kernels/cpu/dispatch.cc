@@ -16,7 +16,8 @@ bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-bool HasAvx512Bf16() { return HasAvx512() && __builtin_cpu_supports("avx512bf16"); }
+bool HasAvx512Vnni() { return HasAvx512() && __builtin_cpu_supports("avx512vnni"); }
+bool HasAvx512Bf16() { return HasAvx512Vnni() && __builtin_cpu_supports("avx512bf16"); }
 
 OpTable MakeRef() {
   OpTable table{.name = "ref"};
@@ -45,6 +46,13 @@ OpTable MakeAvx512() {
   return table;
 }
 
+OpTable MakeAvx512Vnni() {
+  OpTable table = MakeAvx512();
+  table.name = "avx512-vnni";
+  FillProductsAvx512Vnni(&table);
+  return table;
+}
+
 OpTable MakeAvx512Bf16() {
   OpTable table = MakeAvx512();
   table.name = "avx512-bf16";
@@ -62,11 +70,13 @@ const OpTable& RefOps() {
 const std::vector<const OpTable*>& CpuOpTables() {
   static const OpTable avx2 = MakeAvx2();
   static const OpTable avx512 = MakeAvx512();
+  static const OpTable avx512_vnni = MakeAvx512Vnni();
   static const OpTable avx512_bf16 = MakeAvx512Bf16();
   static const std::vector<const OpTable*> tables = [] {
     std::vector<const OpTable*> usable;
     if (HasAvx2()) usable.push_back(&avx2);
     if (HasAvx512()) usable.push_back(&avx512);
+    if (HasAvx512Vnni()) usable.push_back(&avx512_vnni);
     if (HasAvx512Bf16()) usable.push_back(&avx512_bf16);
     return usable;
   }();

@@ -1,5 +1,6 @@
 // RMSNorm, SwiGLU's product and conversion, a row at a time. A row's result depends on the row and
 // the instruction set alone, never on the batch.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/hwy_baseline.h"
@@ -9,6 +10,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
+#include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -52,39 +54,180 @@ float SumOfSquares(const float* x, int64_t n) {
   return Sum(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
 }
 
-template <class T>
+// Rounds a record's worth of values (zeros beyond the row's end) as quantized_rows.h says.
+void QuantizeRecord(const float* values, QuantizedRecord* record) {
+  const DF d;
+  VF largest = hn::Zero(d);
+  for (int64_t i = 0; i < kRecordColumns; i += kStep) {
+    largest = hn::Max(largest, hn::Abs(hn::LoadU(d, values + i)));
+  }
+  const float max = Max(largest);
+  record->scale = max / 127.0f;
+  const VF inverse = hn::Set(d, max > 0 ? 127.0f / max : 0.0f);
+  int32_t sums[4];
+  for (int64_t part = 0; part < 4; ++part) {
+    auto sum = hn::Zero(DI());
+    for (int64_t i = part * 16; i < part * 16 + 16; i += kStep) {
+      const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, values + i), inverse));
+      const hn::Rebind<int8_t, DI> d8;
+      hn::StoreU(hn::DemoteTo(d8, hn::Max(code, hn::Set(DI(), -127))), d8, record->codes + i);
+      sum = hn::Add(sum, code);
+    }
+    sums[part] = -hn::GetLane(hn::SumOfLanes(DI(), sum));
+    record->minus_sums16[part] = sums[part];
+  }
+  record->minus_sums32[0] = sums[0] + sums[1];
+  record->minus_sums32[1] = sums[2] + sums[3];
+  record->minus_sum64 = record->minus_sums32[0] + record->minus_sums32[1];
+}
+
+template <class F>
+void QuantizeRow(int8_t* to, int64_t n, F&& value) {
+  auto* records = reinterpret_cast<QuantizedRecord*>(to);
+  alignas(64) float values[kRecordColumns];
+  for (int64_t first = 0; first < n; first += kRecordColumns) {
+    const int64_t count = std::min(kRecordColumns, n - first);
+    for (int64_t i = 0; i < kRecordColumns; i += kStep) {
+      const size_t lanes = i < count ? static_cast<size_t>(std::min(kStep, count - i)) : 0;
+      const VF v = lanes == 0 ? hn::Zero(DF()) : value(first + i, lanes);
+      hn::Store(hn::IfThenElseZero(hn::FirstN(DF(), lanes), v), DF(), values + i);
+    }
+    QuantizeRecord(values, records++);
+  }
+}
+
+// value(i, count) for all columns of a row, in the form of `out`; nothing where its data is null.
+template <class F>
+void WriteRow(const MatrixView& out, int64_t row, F&& value) {
+  if (out.data == nullptr) return;
+  if (out.dtype == DType::kI8) return QuantizeRow(out.Row<int8_t>(row), out.cols, value);
+  if (out.dtype == DType::kBF16) return StoreRow(out.Row<BF16>(row), out.cols, value);
+  RK_CHECK(out.dtype == DType::kF32);
+  StoreRow(out.Row<float>(row), out.cols, value);
+}
+
+// Both forms of a row; values are computed twice, which costs less than a buffer.
+template <class F>
+void WriteForms(const MatrixView& out, const MatrixView& quantized, int64_t row, F&& value) {
+  WriteRow(out, row, value);
+  WriteRow(quantized, row, value);
+}
+
 void RmsNormRows(const RmsNormArgs& args, int64_t begin, int64_t end) {
   const int64_t n = args.x.cols;
   for (int64_t row = begin; row < end; ++row) {
     const float* x = args.x.Row<float>(row);
     const float mean = SumOfSquares(x, n) / static_cast<float>(n);
     const VF inverse = hn::Set(DF(), 1.0f / std::sqrt(mean + args.eps));
-    StoreRow(args.out.Row<T>(row), n, [&](int64_t i, size_t count) HWY_ATTR {
+    WriteForms(args.out, args.quantized, row, [&](int64_t i, size_t count) HWY_ATTR {
       const VF v = LoadUpTo(x + i, count);
       return hn::Mul(hn::Mul(v, inverse), LoadUpTo(args.weight + i, count));
     });
   }
 }
 
-template <class T>
 void SiluMulRows(const SiluMulArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const float* gate = args.gate.Row<float>(row);
     const float* up = args.up.Row<float>(row);
-    StoreRow(args.out.Row<T>(row), args.gate.cols, [&](int64_t i, size_t count) HWY_ATTR {
+    // `out` may alias gate: the quantised form comes first.
+    auto value = [&](int64_t i, size_t count) HWY_ATTR {
       const VF v = LoadUpTo(gate + i, count);
       const VF denominator = hn::Add(hn::Set(DF(), 1.0f), ExpFull(hn::Neg(v)));
       return hn::Mul(hn::Div(v, denominator), LoadUpTo(up + i, count));
-    });
+    };
+    WriteRow(args.quantized, row, value);
+    WriteRow(args.out, row, value);
   }
 }
 
-template <class T>
+// `count` values of a row of f32 or bf16, without touching what lies beyond.
+HWY_INLINE VF LoadValues(const MatrixView& x, int64_t row, int64_t i, size_t count) {
+  if (x.dtype == DType::kF32) return LoadUpTo(x.Row<float>(row) + i, count);
+  const BF16* from = x.Row<BF16>(row) + i;
+  if (count >= kLanes) return LoadWide(from);
+  alignas(64) float values[kLanes] = {};
+  for (size_t j = 0; j < count; ++j) values[j] = ToFloat(from[j]);
+  return hn::Load(DF(), values);
+}
+
 void ConvertRows(const ConvertArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const float* x = args.x.Row<float>(row);
-    StoreRow(args.out.Row<T>(row), args.x.cols,
-             [&](int64_t i, size_t count) HWY_ATTR { return LoadUpTo(x + i, count); });
+    WriteRow(args.out, row,
+             [&](int64_t i, size_t count) HWY_ATTR { return LoadValues(args.x, row, i, count); });
+  }
+}
+
+void PermuteRows(const PermuteArgs& args, int64_t begin, int64_t end) {
+  const int64_t n = args.out.cols;
+  for (int64_t row = begin; row < end; ++row) {
+    float* out = args.out.Row<float>(row);
+    if (args.x.dtype == DType::kF32) {
+      const float* x = args.x.Row<float>(row);
+      for (int64_t i = 0; i < n; ++i) out[i] = x[args.indices[i]];
+    } else {
+      const BF16* x = args.x.Row<BF16>(row);
+      for (int64_t i = 0; i < n; ++i) out[i] = ToFloat(x[args.indices[i]]);
+    }
+    std::fill(out + n, out + RoundUp(n, kColumnPad), 0.0f);
+  }
+}
+
+// Butterflies over the slow index of x[powers][b], in place: strides from the smallest up, so that
+// the order of additions is fixed.
+void Butterflies(float* x, int64_t powers, int64_t b) {
+  const DF d;
+  for (int64_t stride = b; stride < powers * b; stride *= 2) {
+    for (int64_t base = 0; base < powers * b; base += 2 * stride) {
+      float* low = x + base;
+      float* high = low + stride;
+      int64_t i = 0;
+      for (; i + kStep <= stride; i += kStep) {
+        const VF u = hn::LoadU(d, low + i), v = hn::LoadU(d, high + i);
+        hn::StoreU(hn::Add(u, v), d, low + i);
+        hn::StoreU(hn::Sub(u, v), d, high + i);
+      }
+      for (; i < stride; ++i) {
+        const float u = low[i], v = high[i];
+        low[i] = u + v;
+        high[i] = u - v;
+      }
+    }
+  }
+}
+
+// y = B x for each run of b (B^T with `transposed`); through `scratch` [b].
+void ApplyBlock(const HadamardArgs& args, float* x, int64_t n, float* scratch) {
+  const int64_t b = args.block_size;
+  for (int64_t base = 0; base < n; base += b) {
+    for (int64_t i = 0; i < b; ++i) {
+      float sum = 0;
+      for (int64_t j = 0; j < b; ++j) {
+        sum += (args.transposed ? args.block[j * b + i] : args.block[i * b + j]) * x[base + j];
+      }
+      scratch[i] = sum;
+    }
+    std::copy(scratch, scratch + b, x + base);
+  }
+}
+
+void HadamardRows(const HadamardArgs& args, int64_t begin, int64_t end) {
+  const DF d;
+  const int64_t n = args.x.cols, powers = n / args.block_size;
+  const VF norm = hn::Set(d, 1.0f / std::sqrt(static_cast<float>(powers)));
+  for (int64_t row = begin; row < end; ++row) {
+    float* out = args.out.Row<float>(row);
+    StoreRow(out, n, [&](int64_t i, size_t count) HWY_ATTR {
+      const VF v = hn::Mul(LoadValues(args.x, row, i, count), norm);
+      return args.transposed ? v : hn::Mul(v, LoadUpTo(args.signs + i, count));
+    });
+    float scratch[kMaxHadamardBlock];
+    if (args.block != nullptr) ApplyBlock(args, out, n, scratch);
+    Butterflies(out, powers, args.block_size);
+    if (!args.transposed) continue;
+    StoreRow(out, n, [&](int64_t i, size_t count) HWY_ATTR {
+      return hn::Mul(LoadUpTo(out + i, count), LoadUpTo(args.signs + i, count));
+    });
   }
 }
 
@@ -92,27 +235,32 @@ void ConvertRows(const ConvertArgs& args, int64_t begin, int64_t end) {
 constexpr int64_t kSiluCost = 4;
 
 void RmsNorm(const RmsNormArgs& args, Stream stream) {
-  RK_CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBF16);
-  ForRows(stream, args.x.rows, args.x.cols, [&](int64_t begin, int64_t end) {
-    if (args.out.dtype == DType::kBF16) return RmsNormRows<BF16>(args, begin, end);
-    RmsNormRows<float>(args, begin, end);
-  });
+  ForRows(stream, args.x.rows, args.x.cols,
+          [&](int64_t begin, int64_t end) { RmsNormRows(args, begin, end); });
 }
 
 void SiluMul(const SiluMulArgs& args, Stream stream) {
-  RK_CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBF16);
-  ForRows(stream, args.gate.rows, kSiluCost * args.gate.cols, [&](int64_t begin, int64_t end) {
-    if (args.out.dtype == DType::kBF16) return SiluMulRows<BF16>(args, begin, end);
-    SiluMulRows<float>(args, begin, end);
-  });
+  ForRows(stream, args.gate.rows, kSiluCost * args.gate.cols,
+          [&](int64_t begin, int64_t end) { SiluMulRows(args, begin, end); });
 }
 
 void Convert(const ConvertArgs& args, Stream stream) {
-  RK_CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBF16);
-  ForRows(stream, args.x.rows, args.x.cols, [&](int64_t begin, int64_t end) {
-    if (args.out.dtype == DType::kBF16) return ConvertRows<BF16>(args, begin, end);
-    ConvertRows<float>(args, begin, end);
-  });
+  ForRows(stream, args.x.rows, args.x.cols,
+          [&](int64_t begin, int64_t end) { ConvertRows(args, begin, end); });
+}
+
+void Hadamard(const HadamardArgs& args, Stream stream) {
+  const int64_t powers = args.x.cols / args.block_size;
+  RK_CHECK(powers * args.block_size == args.x.cols && (powers & (powers - 1)) == 0);
+  RK_CHECK(args.block_size <= kMaxHadamardBlock && args.out.dtype == DType::kF32);
+  ForRows(stream, args.x.rows, (16 + args.block_size) * args.x.cols,
+          [&](int64_t begin, int64_t end) { HadamardRows(args, begin, end); });
+}
+
+void Permute(const PermuteArgs& args, Stream stream) {
+  RK_CHECK(args.out.dtype == DType::kF32 && args.out.data != args.x.data);
+  ForRows(stream, args.x.rows, args.x.cols,
+          [&](int64_t begin, int64_t end) { PermuteRows(args, begin, end); });
 }
 
 }  // namespace
@@ -121,6 +269,8 @@ void FillElementwise(OpTable* table) {
   table->rms_norm = RmsNorm;
   table->silu_mul = SiluMul;
   table->convert = Convert;
+  table->hadamard = Hadamard;
+  table->permute = Permute;
 }
 
 }  // namespace HWY_NAMESPACE

@@ -3,46 +3,16 @@
 //
 // In units of dwords (one f32, or a pair of 16-bit values) packing is a plain transposition: dword
 // i of row r goes to dword i * 16 + r of the block, whatever the dtype.
-#include <immintrin.h>
-
 #include <cstring>
 
 #include "kernels/base/check.h"
+#include "kernels/cpu/block_packing.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/transpose.h"
 
 namespace rankine {
 namespace {
-
-// Transposes 8 rows of 8 dwords: out[i * 16 + r] = rows[r * stride + i].
-void Transpose8x8(const char* rows, int64_t stride_bytes, uint32_t* out) {
-  __m256 r[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows + i * stride_bytes));
-  }
-  __m256 pair[8];  // pairs of rows interleaved, then quads
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    pair[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    pair[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  __m256 quad[8];
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    const __m256* p = pair + 4 * half;
-    quad[4 * half + 0] = _mm256_shuffle_ps(p[0], p[2], 0x44);
-    quad[4 * half + 1] = _mm256_shuffle_ps(p[0], p[2], 0xee);
-    quad[4 * half + 2] = _mm256_shuffle_ps(p[1], p[3], 0x44);
-    quad[4 * half + 3] = _mm256_shuffle_ps(p[1], p[3], 0xee);
-  }
-  float* dst = reinterpret_cast<float*>(out);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(dst + i * 16, _mm256_permute2f128_ps(quad[i], quad[4 + i], 0x20));
-    _mm256_storeu_ps(dst + (i + 4) * 16, _mm256_permute2f128_ps(quad[i], quad[4 + i], 0x31));
-  }
-}
 
 // Dwords [begin, end) of one row, to a lane of a block.
 void PackLane(const char* row, int64_t begin, int64_t end, uint32_t* lane) {
@@ -97,6 +67,7 @@ void Unpack16(const uint32_t* lane, int64_t k, float* out) {
 }
 
 void GatherRow(const PackedCore& core, int64_t row, float* out) {
+  if (core.dtype == DType::kU8) return GatherBlockRow(core, row, out);
   const uint32_t* lane = reinterpret_cast<const uint32_t*>(static_cast<const char*>(core.data) +
                                                            row / kBlockRows * core.block_stride) +
                          row % kBlockRows;
@@ -111,7 +82,7 @@ void GatherRow(const PackedCore& core, int64_t row, float* out) {
       Unpack16<BF16>(lane, core.k, out);
       break;
     default:
-      RK_CHECK(!"packed cores are f32, f16 or bf16");
+      RK_CHECK(!"packed cores are f32, f16, bf16 or block-encoded");
   }
   for (int64_t i = core.k; i < RoundUp(core.k, kColumnPad); ++i) out[i] = 0;
 }
@@ -141,6 +112,7 @@ void GatherRows(const GatherRowsArgs& args, Stream stream) {
 
 void FillPackingAvx2(OpTable* table) {
   table->pack_rows = PackRows;
+  table->pack_blocks = PackBlocks;
   table->gather_rows = GatherRows;
 }
 

@@ -147,7 +147,7 @@ const ProductKernels* FindKernelsAvx512Bf16(DType weights, DType x) {
 
 void FillProductsAvx512Bf16(OpTable* table) {
   table->products = [](const ProductsArgs& args, Stream stream) {
-    RunProducts(args, stream, FindKernelsAvx512Bf16);
+    RunProducts(args, stream, {FindKernelsAvx512Bf16, FindBlockKernelsAvx512Vnni});
   };
 }
 

@@ -119,37 +119,50 @@ void RunPanels(const Plans& plans, Stream stream) {
 }
 
 void CheckProduct(const Product& p, int64_t num_tokens) {
-  RK_CHECK(p.x.cols >= p.weights.k && p.x.rows >= num_tokens && p.y.rows >= num_tokens);
-  RK_CHECK(p.x.stride >= RoundUp(p.weights.k, 2) || num_tokens <= 1);
-  RK_CHECK(p.y.cols >= p.weights.n);
-  RK_CHECK(p.y.stride >= RoundUp(p.weights.n, kBlockRows) || num_tokens <= 1);
+  const int64_t rows = num_tokens * p.rows_per_token;
+  RK_CHECK(p.x.cols >= p.weights.k && p.x.rows >= rows && p.y.rows >= num_tokens);
+  RK_CHECK(p.run >= 0 && (p.run == 0 || p.weights.n % p.run == 0));
+  const bool plain = p.rows_per_token == 1 && p.run == 0;
+  RK_CHECK(!plain || p.y.cols >= p.weights.n);
+  RK_CHECK(!plain || p.y.stride >= RoundUp(p.weights.n, kBlockRows) || num_tokens <= 1);
+  RK_CHECK(p.x.dtype != DType::kI8 || p.weights.dtype == DType::kU8);
   RK_CHECK(p.y.dtype == DType::kF32 || (p.y.dtype == DType::kBF16 && !p.accumulate));
 }
 
-void MakePlans(const Product* products, int count, int64_t num_tokens, FindKernelsFn find_kernels,
+Plan MakePlan(const Product& product, int64_t num_tokens, const KernelSet& set) {
+  Plan plan{.product = &product, .num_rows = num_tokens * product.rows_per_token};
+  const DType x = product.x.dtype == DType::kI8 ? DType::kF32 : product.x.dtype;
+  plan.kernels = set.floats(plan.is_encoded() ? DType::kF32 : product.weights.dtype, x);
+  RK_CHECK(plan.kernels != nullptr);
+  if (plan.is_encoded()) {
+    plan.encoded.kernels = set.blocks(product.weights.encoding);
+    PrepareEncoded(&plan);
+  }
+  return plan;
+}
+
+void MakePlans(const Product* products, int count, int64_t num_tokens, const KernelSet& set,
                int num_threads, Plans* plans) {
   plans->count = count;
   for (int i = 0; i < count; ++i) {
     CheckProduct(products[i], num_tokens);
-    const ProductKernels* kernels = find_kernels(products[i].weights.dtype, products[i].x.dtype);
-    RK_CHECK(kernels != nullptr);
     Plan& plan = plans->plans[i];
-    plan = {.product = &products[i], .kernels = kernels, .num_tokens = num_tokens};
+    plan = MakePlan(products[i], num_tokens, set);
     plan.panel_blocks = ChoosePanelBlocks(plan, num_threads);
-    plans->streams &= num_tokens <= kernels->max_rows;
+    plans->streams &= plan.num_rows <= MaxStreamRows(plan);
     plans->bytes += plan.bytes();
   }
 }
 
 }  // namespace
 
-void RunProducts(const ProductsArgs& args, Stream stream, FindKernelsFn find_kernels) {
+void RunProducts(const ProductsArgs& args, Stream stream, const KernelSet& set) {
   if (args.num_tokens == 0) return;
   const int num_threads = stream.pool == nullptr ? 1 : stream.pool->num_threads();
   for (int first = 0; first < args.num_products; first += kMaxPlans) {
     Plans plans;
     MakePlans(args.products + first, std::min(kMaxPlans, args.num_products - first),
-              args.num_tokens, find_kernels, num_threads, &plans);
+              args.num_tokens, set, num_threads, &plans);
     if (plans.streams) {
       StreamAll(plans, stream, num_threads);
     } else {

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/api/products.h"
+#include "kernels/cpu/block_kernels.h"
 
 namespace rankine {
 
@@ -43,7 +44,7 @@ struct EpilogueArgs {
   int64_t rows = 0;
   int64_t blocks = 0;
   const Product* product = nullptr;
-  int64_t first_row = 0;    // token of c's first row
+  int64_t first_row = 0;    // row of x of c's first row
   int64_t first_block = 0;  // block of c's first column
 };
 
@@ -76,7 +77,13 @@ const ProductKernels* FindKernelsAvx2(DType weights, DType x);
 const ProductKernels* FindKernelsAvx512(DType weights, DType x);
 const ProductKernels* FindKernelsAvx512Bf16(DType weights, DType x);
 
+// All that an instruction set brings.
+struct KernelSet {
+  FindKernelsFn floats = nullptr;
+  BlockKernels (*blocks)(const Encoding& encoding) = nullptr;
+};
+
 // Runs all products of the call on the stream's threads, with one barrier.
-void RunProducts(const ProductsArgs& args, Stream stream, FindKernelsFn find_kernels);
+void RunProducts(const ProductsArgs& args, Stream stream, const KernelSet& set);
 
 }  // namespace rankine

@@ -12,7 +12,6 @@ namespace {
 
 // The chains of 192 x 8 blocks take 96 kB.
 constexpr int64_t kPanelRows = 192;
-constexpr int64_t kMaxPanelBlocks = 8;
 // Most bytes of one row of a slab of x in the tiles' form: a slab of x is then 288 kB and a pair of
 // blocks 48 kB, both in L2. Speed is flat from 1 to 2 kB; this runs k = 576 (bf16) in one slab.
 constexpr int64_t kSlabRowBytes = 1536;
@@ -29,7 +28,9 @@ constexpr int64_t kPanelStride = kMaxPanelBlocks * kBlockRows;
 // most.
 constexpr int64_t kTasksPerThread = 4;
 
-int64_t NumPanels(const Plan& plan) { return CeilDiv(plan.num_tokens, kPanelRows); }
+int64_t NumPanels(const Plan& plan) {
+  return CeilDiv(plan.num_rows, plan.is_encoded() ? kEncodedPanelRows : kPanelRows);
+}
 int64_t NumGroups(const Plan& plan) { return CeilDiv(plan.blocks(), plan.panel_blocks); }
 
 bool CopiesX(const Plan& plan) {
@@ -137,7 +138,7 @@ class PanelTask {
 }  // namespace
 
 int64_t ChoosePanelBlocks(const Plan& plan, int num_threads) {
-  const int64_t wide = plan.kernels->panel.blocks[plan.kernels->max_rows];
+  const int64_t wide = plan.is_encoded() ? 1 : plan.kernels->panel.blocks[plan.kernels->max_rows];
   const int64_t wanted_groups = CeilDiv(kTasksPerThread * num_threads, NumPanels(plan));
   const int64_t blocks = plan.blocks() / wanted_groups / wide * wide;
   return std::clamp<int64_t>(blocks, wide, kMaxPanelBlocks);
@@ -148,9 +149,10 @@ int64_t NumPanelTasks(const Plan& plan) { return NumPanels(plan) * NumGroups(pla
 void RunPanelTask(const Plan& plan, int64_t index) {
   const int64_t groups = NumGroups(plan);
   const int64_t first = index % groups * plan.panel_blocks;
-  PanelTask(plan, EvenPart(plan.num_tokens, NumPanels(plan), index / groups),
-            {first, std::min(plan.blocks(), first + plan.panel_blocks)})
-      .Run();
+  const Range rows = EvenPart(plan.num_rows, NumPanels(plan), index / groups);
+  const Range blocks{first, std::min(plan.blocks(), first + plan.panel_blocks)};
+  if (plan.is_encoded()) return RunEncodedPanel(plan, rows, blocks);
+  PanelTask(plan, rows, blocks).Run();
 }
 
 }  // namespace rankine

@@ -19,18 +19,28 @@ inline Range EvenPart(int64_t count, int64_t parts, int64_t index) {
 
 inline constexpr int64_t kStepBytes = 64;
 
+// What a plan with block-encoded weights needs besides: its kernels, and the form of its chunks.
+struct EncodedPlan {
+  BlockKernels kernels;
+  ChunkLayout chunk, last_chunk;
+  int64_t num_chunks = 0;
+};
+
 struct Plan {
   const Product* product = nullptr;
+  // Of the weights; with block-encoded ones, those of f32 weights, as which they run when widened.
   const ProductKernels* kernels = nullptr;
-  int64_t num_tokens = 0;
+  EncodedPlan encoded;
+  int64_t num_rows = 0;      // of x
   int64_t panel_blocks = 0;  // of a panel task
 
+  bool is_encoded() const { return product->weights.dtype == DType::kU8; }
   int64_t blocks() const { return product->weights.num_blocks(); }
   int64_t columns_per_step() const { return product->weights.dtype == DType::kF32 ? 1 : 2; }
   int64_t steps() const { return CeilDiv(product->weights.k, columns_per_step()); }
   // Columns as stored: the summed index, even for 16-bit weights.
   int64_t columns() const { return steps() * columns_per_step(); }
-  int64_t bytes() const { return blocks() * steps() * kStepBytes; }
+  int64_t bytes() const { return blocks() * (is_encoded() ? w_stride() : steps() * kStepBytes); }
   int64_t w_stride() const { return product->weights.block_stride; }
   // Bytes between rows of x as stored, where that is the tiles' form.
   int64_t x_stride() const { return product->x.stride * kernels->x_column_bytes; }
@@ -45,15 +55,25 @@ inline bool RowsCollide(int64_t rows, int64_t stride_bytes) {
   return rows > 8 && stride_bytes % 2048 == 0;
 }
 
-// Few tokens: at most kernels->max_rows. Streams the blocks once; `next` is what this thread
+// Most rows that StreamBlocks takes.
+int64_t MaxStreamRows(const Plan& plan);
+// Few rows: at most MaxStreamRows. Streams the blocks once; `next` is what this thread
 // probably reads after them.
 void StreamBlocks(const Plan& plan, Range blocks, const char* next);
 
-// Any number of tokens, cut into tasks [0, NumPanelTasks): a panel of tokens x panel_blocks blocks.
+// Any number of rows, cut into tasks [0, NumPanelTasks): a panel of rows x panel_blocks blocks.
 int64_t NumPanelTasks(const Plan& plan);
 void RunPanelTask(const Plan& plan, int64_t index);
 // The largest group of blocks that still gives every thread several tasks.
 int64_t ChoosePanelBlocks(const Plan& plan, int num_threads);
+
+// The same for block-encoded weights.
+void PrepareEncoded(Plan* plan);
+void StreamEncoded(const Plan& plan, Range blocks);
+void RunEncodedPanel(const Plan& plan, Range rows, Range blocks);
+inline constexpr int64_t kMaxEncodedStreamRows = 24;
+inline constexpr int64_t kEncodedPanelRows = 128;
+inline constexpr int64_t kMaxPanelBlocks = 8;
 
 // Runs tiles of `rows` rows over `blocks` blocks; args describes the first. args.next is what
 // follows the last.

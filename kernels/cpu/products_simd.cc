@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 //
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 
@@ -226,29 +227,84 @@ HWY_INLINE void StoreBF16(VF value, uint16_t* to) {
   hn::StoreU(hn::DemoteTo(dh, hn::BitCast(hn::RebindToSigned<DU32>(), result)), dh, to);
 }
 
-void Epilogue(const EpilogueArgs& args) {
+// (c * scale + bias) of columns [first, first + kLanes) of the product.
+HWY_INLINE VF Finish(const Product& product, int64_t column, VF value) {
+  if (product.scale != nullptr) value = hn::Mul(value, hn::LoadU(DF(), product.scale + column));
+  if (product.bias != nullptr) value = hn::Add(value, hn::LoadU(DF(), product.bias + column));
+  return value;
+}
+
+HWY_INLINE void StoreOutput(const Product& product, int64_t index, VF value) {
+  if (product.y.dtype == DType::kBF16) {
+    return StoreBF16(value, static_cast<uint16_t*>(product.y.data) + index);
+  }
+  float* y = static_cast<float*>(product.y.data) + index;
+  if (product.accumulate) value = hn::Add(value, hn::LoadU(DF(), y));
+  hn::StoreU(value, DF(), y);
+}
+
+// The same for the first `count` of 16 finished values, one at a time.
+void StoreSome(const Product& product, int64_t index, const float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (product.y.dtype == DType::kBF16) {
+      static_cast<BF16*>(product.y.data)[index + i] = ToBF16(values[i]);
+    } else {
+      float& y = static_cast<float*>(product.y.data)[index + i];
+      y = product.accumulate ? values[i] + y : values[i];
+    }
+  }
+}
+
+// A block of 16 columns of which a run takes only a part, or which the row does not fill.
+void StoreBlockInRuns(const Product& product, int64_t base, int64_t column, const float* values) {
+  const int64_t n = product.weights.n, run = product.run == 0 ? n : product.run;
+  const int64_t end = std::min(n, column + kBlockRows);
+  while (column < end) {
+    const int64_t count = std::min(end - column, run - column % run);
+    StoreSome(product, base + column / run * product.run_stride + column % run, values, count);
+    values += count;
+    column += count;
+  }
+}
+
+void EpilogueRow(const EpilogueArgs& args, const float* c, int64_t base, bool plain) {
   const Product& product = *args.product;
-  const int64_t first = args.first_block * 16;
-  const int64_t columns = args.blocks * 16;
-  for (int64_t r = 0; r < args.rows; ++r) {
-    const float* c = args.c + r * args.c_stride;
-    float* y32 = product.y.Row<float>(args.first_row + r) + first;
-    uint16_t* y16 = product.y.Row<uint16_t>(args.first_row + r) + first;
-    for (int64_t i = 0; i < columns; i += kLanes) {
-      VF value = hn::LoadU(DF(), c + i);
-      if (product.scale != nullptr) {
-        value = hn::Mul(value, hn::LoadU(DF(), product.scale + first + i));
-      }
-      if (product.bias != nullptr) {
-        value = hn::Add(value, hn::LoadU(DF(), product.bias + first + i));
-      }
-      if (product.accumulate) value = hn::Add(value, hn::LoadU(DF(), y32 + i));
-      if (product.y.dtype == DType::kF32) {
-        hn::StoreU(value, DF(), y32 + i);
+  const int64_t first = args.first_block * kBlockRows;
+  for (int64_t b = 0; b < args.blocks; ++b) {
+    const int64_t column = first + b * kBlockRows;
+    int64_t index = base + column;
+    bool whole = plain;
+    if (product.run != 0) {
+      index = base + column / product.run * product.run_stride + column % product.run;
+      whole = product.run % kBlockRows == 0;
+    }
+    alignas(64) float values[kBlockRows];
+    for (int p = 0; p < kParts; ++p) {
+      const int64_t offset = p * kLanes;
+      const VF value =
+          Finish(product, column + offset, hn::LoadU(DF(), c + b * kBlockRows + offset));
+      if (whole) {
+        StoreOutput(product, index + offset, value);
       } else {
-        StoreBF16(value, y16 + i);
+        hn::Store(value, DF(), values + offset);
       }
     }
+    if (!whole) StoreBlockInRuns(product, base, column, values);
+  }
+}
+
+void Epilogue(const EpilogueArgs& args) {
+  const Product& product = *args.product;
+  const int64_t rows = product.rows_per_token,
+                run = product.run == 0 ? product.weights.n : product.run;
+  // Only rows of their own may write pads.
+  const bool plain = rows == 1 && product.run == 0;
+  for (int64_t r = 0; r < args.rows; ++r) {
+    const int64_t row = args.first_row + r;
+    const int64_t base =
+        plain ? row * product.y.stride : row / rows * product.y.stride + row % rows * run;
+    EpilogueRow(args, args.c + r * args.c_stride, base,
+                plain || product.weights.n % kBlockRows == 0);
   }
 }
 
@@ -323,13 +379,19 @@ const ProductKernels* FindKernelsAvx512(DType weights, DType x) {
 
 void FillProductsAvx2(OpTable* table) {
   table->products = [](const ProductsArgs& args, Stream stream) {
-    RunProducts(args, stream, FindKernelsAvx2);
+    RunProducts(args, stream, {FindKernelsAvx2, FindBlockKernelsAvx2});
+  };
+}
+
+void FillProductsAvx512Vnni(OpTable* table) {
+  table->products = [](const ProductsArgs& args, Stream stream) {
+    RunProducts(args, stream, {FindKernelsAvx512, FindBlockKernelsAvx512Vnni});
   };
 }
 
 void FillProductsAvx512(OpTable* table) {
   table->products = [](const ProductsArgs& args, Stream stream) {
-    RunProducts(args, stream, FindKernelsAvx512);
+    RunProducts(args, stream, {FindKernelsAvx512, FindBlockKernelsAvx512});
   };
 }
 

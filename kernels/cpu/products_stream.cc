@@ -21,13 +21,13 @@ void StreamDirect(const Plan& plan, int64_t blocks, TileArgs args) {
   args.x_stride = plan.x_stride();
   args.steps = plan.steps();
   args.first = true;
-  SweepBlocks(plan.kernels->stream, static_cast<int>(plan.num_tokens), blocks, args);
+  SweepBlocks(plan.kernels->stream, static_cast<int>(plan.num_rows), blocks, args);
 }
 
 // x copied, converted if need be, slab by slab; the chains wait in args.c between slabs.
 void StreamCopied(const Plan& plan, int64_t blocks, TileArgs args) {
   const ProductKernels& kernels = *plan.kernels;
-  const int rows = static_cast<int>(plan.num_tokens);
+  const int rows = static_cast<int>(plan.num_rows);
   alignas(64) char x[kMaxTileRows * kMaxSlabStride];
   args.x = x;
   args.x_stride = kSlabColumns * kernels.x_column_bytes + 64;  // so that rows do not collide
@@ -49,10 +49,15 @@ void StreamCopied(const Plan& plan, int64_t blocks, TileArgs args) {
 
 }  // namespace
 
+int64_t MaxStreamRows(const Plan& plan) {
+  return plan.is_encoded() ? kMaxEncodedStreamRows : plan.kernels->max_rows;
+}
+
 void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
+  if (plan.is_encoded()) return StreamEncoded(plan, blocks);
   alignas(64) float c[kMaxTileRows * kMaxBlocks * kBlockRows];
   const bool direct =
-      plan.kernels->x_in_compute_form && !RowsCollide(plan.num_tokens, plan.x_stride());
+      plan.kernels->x_in_compute_form && !RowsCollide(plan.num_rows, plan.x_stride());
   for (int64_t begin = blocks.begin; begin < blocks.end; begin += kMaxBlocks) {
     const int64_t count = std::min(kMaxBlocks, blocks.end - begin);
     const int64_t c_stride = count * kBlockRows;
@@ -68,7 +73,7 @@ void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
     }
     plan.kernels->epilogue({.c = c,
                             .c_stride = c_stride,
-                            .rows = plan.num_tokens,
+                            .rows = plan.num_rows,
                             .blocks = count,
                             .product = plan.product,
                             .first_row = 0,

@@ -1,0 +1,68 @@
+// What an instruction set gives to products with block-encoded weights (products_blocks.cc).
+//
+// With quantised activations a *step* is 16 outputs x 64 columns: its codes are unpacked once into
+// registers and meet every row of x there (weights stationary), so one kernel serves decode and
+// prefill. An output's chain, for each step in order:
+//   t = sum over groups in order of (integer dot product) x scale [- (minus sum of codes) x offset]
+//   chain = fma(t, scale of the record, chain)
+// with t's sum made of fused multiply-adds; integer sums are exact, so every instruction set and
+// every number of rows gives the same bits.
+//
+// With float activations the codes of a chunk are widened to f32 and then run as f32 weights.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/api/block_layout.h"
+
+namespace rankine {
+
+struct BlockTileArgs {
+  const uint8_t* codes = nullptr;
+  const float* scales = nullptr;   // [groups][16]; of 64 columns at least
+  const float* offsets = nullptr;  // the same; null = none
+  int64_t steps_per_group = 1;     // 1, or 2 for groups of 128
+  int zero_bits = 0;               // log2 of the zero code; unused with offsets
+  const char* x = nullptr;         // records of the first row, at the first step
+  int64_t x_stride = 0;            // bytes between rows
+  float* c = nullptr;              // chains [rows][16]
+  int64_t rows = 0;
+  int64_t steps = 0;
+  bool first = false;  // chains start at zero, else at c
+};
+
+using BlockTileFn = void (*)(const BlockTileArgs&);
+
+struct WidenArgs {
+  const uint8_t* codes = nullptr;
+  const float* scales = nullptr;   // [groups][16]
+  const float* offsets = nullptr;  // the same; null = none
+  int64_t group = 0;               // columns
+  int zero = 0;                    // the zero code
+  int64_t steps = 0;
+  float* out = nullptr;  // [steps x 64][16]
+};
+
+using WidenFn = void (*)(const WidenArgs&);
+
+struct BlockKernels {
+  BlockTileFn tile = nullptr;
+  WidenFn widen = nullptr;
+};
+
+// Null kernels where the encoding has none.
+BlockKernels FindBlockKernelsAvx2(const Encoding& encoding);
+BlockKernels FindBlockKernelsAvx512(const Encoding& encoding);
+BlockKernels FindBlockKernelsAvx512Vnni(const Encoding& encoding);
+
+// The tile of int8 products by bits (2 3 4 5 6 8), smallest group (16, 32 or 64) and offsets.
+BlockTileFn FindBlockTileAvx2(int bits, int64_t group, bool offsets);
+BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets);
+WidenFn FindWidenAvx2(const Encoding& encoding);
+WidenFn FindWidenAvx512(const Encoding& encoding);
+
+// Expands one side of a chunk's header to f32 [groups][16], exactly. `chunk` is its first byte.
+void ReadHeader(const ChunkLayout& layout, const HeaderNumbers& numbers, const char* chunk,
+                float* out);
+
+}  // namespace rankine

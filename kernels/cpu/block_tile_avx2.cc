@@ -1,0 +1,185 @@
+// Tiles of block-encoded weights and quantised activations with AVX2: vpmaddubsw multiplies
+// unsigned codes by signed ones and adds pairs in 16 bits. Codes of up to 6 bits are added over as
+// many quads as cannot overflow before they are widened; 8-bit codes are made signed first (their
+// difference, 128 x sum, is added back), because 255 x 127 x 2 does not fit.
+//
+// The outputs of a block are computed in two halves of eight: 16 registers hold no more.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/api/quantized_rows.h"
+#include "kernels/cpu/block_kernels.h"
+
+namespace rankine {
+namespace {
+
+constexpr int64_t kPrefetchBytes = 4096;
+
+template <int kBy>
+__m256i Shift(__m256i v) {
+  if constexpr (kBy > 0) return _mm256_srli_epi16(v, kBy);
+  if constexpr (kBy < 0) return _mm256_slli_epi16(v, -kBy);
+  return v;
+}
+
+// Half (of the outputs) of quad kQuad of a plane of kPlaneBits, moved to bits kTo and up.
+template <int kPlaneBits, int kQuad, int kTo>
+__m256i PlaneQuad(const uint8_t* codes) {
+  constexpr int kVectors = 16 * kPlaneBits / 8;
+  const __m256i v =
+      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + kQuad % kVectors * kVectorBytes));
+  if constexpr (kPlaneBits == 8) {
+    return v;
+  } else {
+    constexpr int kMask = ((1 << kPlaneBits) - 1) << kTo;
+    return _mm256_and_si256(Shift<kQuad / kVectors * kPlaneBits - kTo>(v), _mm256_set1_epi8(kMask));
+  }
+}
+
+template <int kBits, int kQuad>
+__m256i CodesOfQuad(const uint8_t* codes) {
+  constexpr CodePlanes kPlanes = PlanesOf(kBits);
+  __m256i w = PlaneQuad<kPlanes.low, kQuad, 0>(codes);
+  if constexpr (kPlanes.high != 0) {
+    constexpr int kLowBytes = 16 * kPlanes.low / 8 * static_cast<int>(kVectorBytes);
+    w = _mm256_or_si256(w, PlaneQuad<kPlanes.high, kQuad, kPlanes.low>(codes + kLowBytes));
+  }
+  return kBits == 8 ? _mm256_xor_si256(w, _mm256_set1_epi8(-128)) : w;
+}
+
+// Unpacked to memory (L1), from where the products read them.
+template <int kBits, int kQuad = 0>
+void UnpackHalf(const uint8_t* codes, __m256i* w) {
+  w[kQuad] = CodesOfQuad<kBits, kQuad>(codes);
+  if constexpr (kQuad + 1 < 16) UnpackHalf<kBits, kQuad + 1>(codes, w);
+}
+
+// Pairs of products of one quad, in 16 bits.
+template <int kBits>
+__m256i Pairs(__m256i w, __m256i x) {
+  if constexpr (kBits == 8) {
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+  } else {
+    return _mm256_maddubs_epi16(w, x);
+  }
+}
+
+// Quads whose pairs fit in 16 bits when added: count x 2 x (2^bits - 1) x 127 <= 32767.
+constexpr int SafeQuads(int bits) {
+  if (bits <= 4) return 8;
+  return bits == 5 ? 4 : bits == 6 ? 2 : 1;
+}
+
+// The dot product of kQuads quads, started at `dot`.
+template <int kBits, int kQuads>
+__m256i Dot(__m256i dot, const __m256i* w, const int8_t* x) {
+  constexpr int kSafe = SafeQuads(kBits) < kQuads ? SafeQuads(kBits) : kQuads;
+  const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 16
+  for (int first = 0; first < kQuads; first += kSafe) {
+    __m256i pairs = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int q = first; q < first + kSafe; ++q) {
+      int quad;
+      std::memcpy(&quad, x + 4 * q, 4);
+      const __m256i product = Pairs<kBits>(w[q], _mm256_set1_epi32(quad));
+      pairs = q == first ? product : _mm256_add_epi16(pairs, product);
+    }
+    dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, ones));
+  }
+  return dot;
+}
+
+template <int kGroup>
+int32_t MinusSum(const QuantizedRecord* record, int group) {
+  return kGroup == 16   ? record->minus_sums16[group]
+         : kGroup == 32 ? record->minus_sums32[group]
+                        : record->minus_sum64;
+}
+
+template <int kBits, int kGroup, bool kOffsets>
+__m256 RowStep(const QuantizedRecord* record, const __m256i* w, const float* scales,
+               const float* offsets, int zero_bits) {
+  constexpr int kGroups = 64 / kGroup, kQuads = kGroup / 4;
+  __m256 sum = _mm256_setzero_ps();
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    const int32_t minus_sum = MinusSum<kGroup>(record, g);
+    int32_t start = kOffsets ? 0 : minus_sum * (1 << zero_bits);
+    if (kBits == 8) start -= minus_sum * 128;
+    const __m256i dot =
+        Dot<kBits, kQuads>(_mm256_set1_epi32(start), w + g * kQuads, record->codes + g * kGroup);
+    const __m256 exact = _mm256_cvtepi32_ps(dot);
+    const __m256 scale = _mm256_loadu_ps(scales + g * kBlockRows);
+    sum = g == 0 ? _mm256_mul_ps(exact, scale) : _mm256_fmadd_ps(exact, scale, sum);
+    if constexpr (kOffsets) {
+      sum = _mm256_fnmadd_ps(_mm256_set1_ps(static_cast<float>(minus_sum)),
+                             _mm256_loadu_ps(offsets + g * kBlockRows), sum);
+    }
+  }
+  return sum;
+}
+
+template <int kBits, int kGroup, bool kOffsets>
+void Tile(const BlockTileArgs& args) {
+  constexpr int64_t kStepBytes = 128 * kBits;
+  const uint8_t* codes = args.codes;
+  for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
+    for (int64_t i = 0; i < kStepBytes; i += 64)
+      __builtin_prefetch(codes + kPrefetchBytes + i, 0, 2);
+    const int64_t group =
+        kGroup == 64 && args.steps_per_group == 2 ? step / 2 : step * (64 / kGroup);
+    const bool fresh = args.first && step == 0;
+    for (int half = 0; half < 2; ++half) {
+      alignas(32) __m256i w[16];
+      UnpackHalf<kBits>(codes + 32 * half, w);
+      const int64_t number = group * kBlockRows + 8 * half;
+      const char* x = args.x + step * static_cast<int64_t>(sizeof(QuantizedRecord));
+      for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
+        const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
+        float* c = args.c + r * kBlockRows + 8 * half;
+        const __m256 chain = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c);
+        const __m256 sum = RowStep<kBits, kGroup, kOffsets>(
+            record, w, args.scales + number, kOffsets ? args.offsets + number : nullptr,
+            args.zero_bits);
+        _mm256_storeu_ps(c, _mm256_fmadd_ps(sum, _mm256_set1_ps(record->scale), chain));
+      }
+    }
+  }
+}
+
+template <int kBits, int kGroup>
+BlockTileFn WithOffsets(bool offsets) {
+  return offsets ? Tile<kBits, kGroup, true> : Tile<kBits, kGroup, false>;
+}
+
+template <int kBits>
+BlockTileFn WithGroup(int64_t group, bool offsets) {
+  if (group == 16) return WithOffsets<kBits, 16>(offsets);
+  if (group == 32) return WithOffsets<kBits, 32>(offsets);
+  return WithOffsets<kBits, 64>(offsets);
+}
+
+}  // namespace
+
+BlockTileFn FindBlockTileAvx2(int bits, int64_t group, bool offsets) {
+  switch (bits) {
+    case 2:
+      return WithGroup<2>(group, offsets);
+    case 3:
+      return WithGroup<3>(group, offsets);
+    case 4:
+      return WithGroup<4>(group, offsets);
+    case 5:
+      return WithGroup<5>(group, offsets);
+    case 6:
+      return WithGroup<6>(group, offsets);
+    case 8:
+      return WithGroup<8>(group, offsets);
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace rankine

@@ -1,0 +1,167 @@
+// Tiles of block-encoded weights and quantised activations with the AVX512-VNNI dot product: a
+// register of codes holds 16 outputs x 4 columns, four codes of x are broadcast to all lanes.
+//
+// Highway 1.0.3 has no wrapper for it. The target pragma comes after all includes: inline functions
+// of headers must not be compiled for an instruction set that other files do not have.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/api/quantized_rows.h"
+#include "kernels/cpu/block_kernels.h"
+
+// g++ 12 takes the undefined pass-through operand inside its own intrinsics for a fault (bug
+// 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+
+namespace rankine {
+namespace {
+
+// How far ahead of its loads a tile prefetches codes, into L2.
+constexpr int64_t kPrefetchBytes = 4096;
+
+__attribute__((always_inline)) inline __m512i Vector(const uint8_t* codes, int index) {
+  return _mm512_loadu_si512(codes + index * kVectorBytes);
+}
+
+// Shifts right by `by`, left where it is negative, within 16-bit lanes; the caller masks.
+template <int kBy>
+__attribute__((always_inline)) inline __m512i Shift(__m512i v) {
+  if constexpr (kBy > 0) return _mm512_srli_epi16(v, kBy);
+  if constexpr (kBy < 0) return _mm512_slli_epi16(v, -kBy);
+  return v;
+}
+
+// Quad kQuad of a plane of kPlaneBits at `codes`, moved to bits kTo and up.
+template <int kPlaneBits, int kQuad, int kTo>
+__attribute__((always_inline)) inline __m512i PlaneQuad(const uint8_t* codes) {
+  constexpr int kVectors = 16 * kPlaneBits / 8;
+  const __m512i v = Vector(codes, kQuad % kVectors);
+  if constexpr (kPlaneBits == 8) return v;
+  constexpr int kMask = ((1 << kPlaneBits) - 1) << kTo;
+  return _mm512_and_si512(Shift<kQuad / kVectors * kPlaneBits - kTo>(v), _mm512_set1_epi8(kMask));
+}
+
+template <int kBits, int kQuad>
+__attribute__((always_inline)) inline __m512i CodesOfQuad(const uint8_t* codes) {
+  constexpr CodePlanes kPlanes = PlanesOf(kBits);
+  __m512i w = PlaneQuad<kPlanes.low, kQuad, 0>(codes);
+  if constexpr (kPlanes.high != 0) {
+    constexpr int kLowBytes = 16 * kPlanes.low / 8 * static_cast<int>(kVectorBytes);
+    w = _mm512_or_si512(w, PlaneQuad<kPlanes.high, kQuad, kPlanes.low>(codes + kLowBytes));
+  }
+  return w;
+}
+
+template <int kBits, int kQuad = 0>
+__attribute__((always_inline)) inline void UnpackStep(const uint8_t* codes, __m512i* w) {
+  w[kQuad] = CodesOfQuad<kBits, kQuad>(codes);
+  if constexpr (kQuad + 1 < 16) UnpackStep<kBits, kQuad + 1>(codes, w);
+}
+
+template <int kGroup>
+__attribute__((always_inline)) inline __m512i MinusSum(const QuantizedRecord* record, int group) {
+  const int32_t* sums = kGroup == 16   ? record->minus_sums16
+                        : kGroup == 32 ? record->minus_sums32
+                                       : &record->minus_sum64;
+  return _mm512_set1_epi32(sums[group]);
+}
+
+// One row of one step: the sum over its groups.
+template <int kGroup, bool kOffsets>
+__attribute__((always_inline)) inline __m512 RowStep(const QuantizedRecord* record,
+                                                     const __m512i* w, const __m512* scales,
+                                                     const __m512* offsets, __m128i zero_bits) {
+  constexpr int kGroups = 64 / kGroup, kQuads = kGroup / 4;
+  __m512 sum = _mm512_setzero_ps();
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    const __m512i minus_sum = MinusSum<kGroup>(record, g);
+    __m512i dot = kOffsets ? _mm512_setzero_si512() : _mm512_sll_epi32(minus_sum, zero_bits);
+#pragma GCC unroll 16
+    for (int q = 0; q < kQuads; ++q) {
+      int quad;
+      std::memcpy(&quad, record->codes + 4 * (g * kQuads + q), 4);
+      dot = _mm512_dpbusd_epi32(dot, w[g * kQuads + q], _mm512_set1_epi32(quad));
+    }
+    const __m512 exact = _mm512_cvtepi32_ps(dot);
+    sum = g == 0 ? _mm512_mul_ps(exact, scales[g]) : _mm512_fmadd_ps(exact, scales[g], sum);
+    if constexpr (kOffsets) {
+      sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minus_sum), offsets[g], sum);
+    }
+  }
+  return sum;
+}
+
+template <int kBits, int kGroup, bool kOffsets>
+void Tile(const BlockTileArgs& args) {
+  constexpr int kGroups = 64 / kGroup;
+  constexpr int64_t kStepBytes = 128 * kBits;
+  const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
+  const uint8_t* codes = args.codes;
+  for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kStepBytes; i += 64)
+      __builtin_prefetch(codes + kPrefetchBytes + i, 0, 2);
+    __m512i w[16];
+    UnpackStep<kBits>(codes, w);
+    const int64_t first_group =
+        kGroup == 64 && args.steps_per_group == 2 ? step / 2 : step * kGroups;
+    __m512 scales[kGroups], offsets[kGroups];
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+      scales[g] = _mm512_loadu_ps(args.scales + (first_group + g) * kBlockRows);
+      if constexpr (kOffsets) {
+        offsets[g] = _mm512_loadu_ps(args.offsets + (first_group + g) * kBlockRows);
+      }
+    }
+    const char* x = args.x + step * static_cast<int64_t>(sizeof(QuantizedRecord));
+    const bool fresh = args.first && step == 0;
+    for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
+      const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
+      float* c = args.c + r * kBlockRows;
+      const __m512 chain = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
+      const __m512 sum = RowStep<kGroup, kOffsets>(record, w, scales, offsets, zero_bits);
+      _mm512_storeu_ps(c, _mm512_fmadd_ps(sum, _mm512_set1_ps(record->scale), chain));
+    }
+  }
+}
+
+template <int kBits, int kGroup>
+BlockTileFn WithOffsets(bool offsets) {
+  return offsets ? Tile<kBits, kGroup, true> : Tile<kBits, kGroup, false>;
+}
+
+template <int kBits>
+BlockTileFn WithGroup(int64_t group, bool offsets) {
+  if (group == 16) return WithOffsets<kBits, 16>(offsets);
+  if (group == 32) return WithOffsets<kBits, 32>(offsets);
+  return WithOffsets<kBits, 64>(offsets);
+}
+
+}  // namespace
+
+#pragma GCC pop_options
+
+BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets) {
+  switch (bits) {
+    case 2:
+      return WithGroup<2>(group, offsets);
+    case 3:
+      return WithGroup<3>(group, offsets);
+    case 4:
+      return WithGroup<4>(group, offsets);
+    case 5:
+      return WithGroup<5>(group, offsets);
+    case 6:
+      return WithGroup<6>(group, offsets);
+    case 8:
+      return WithGroup<8>(group, offsets);
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace rankine
