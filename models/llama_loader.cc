@@ -4,40 +4,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "models/checkpoint_source.h"
 #include "models/llama.h"
 #include "models/llama_model.h"
 #include "models/rope.h"
 
 namespace rankine {
-namespace {
-
-// Reads tensors of a checkpoint for LinearGroup::Load.
-class CheckpointSource : public TensorSource {
- public:
-  explicit CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-  absl::Status ReadRows(const std::string& tensor, int64_t row_begin, int64_t row_end, int64_t cols,
-                        DType dtype, void* out) const override {
-    const TensorInfo* info = checkpoint_.Find(tensor);
-    if (info == nullptr)
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor, " is missing"));
-    int64_t stored = 1;  // values in a row: those of a vector, or of all dimensions but the first
-    for (size_t i = info->shape.size() > 1 ? 1 : 0; i < info->shape.size(); ++i)
-      stored *= info->shape[i];
-    if (stored != cols) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", absl::CHexEscape(tensor),
-                                                     " has rows of ", stored,
-                                                     " values, but the model takes ", cols));
-    }
-    return checkpoint_.ReadRows(*info, row_begin, row_end, dtype, out);
-  }
-
- private:
-  const Checkpoint& checkpoint_;
-};
-
-}  // namespace
 
 class LlamaLoader {
  public:

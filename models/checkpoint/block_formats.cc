@@ -127,19 +127,6 @@ void DecodeQ3K(const uint8_t* block, float* out) {
   }
 }
 
-// Q4_K and Q5_K share 12 bytes with 8 scales u6 and 8 minima u6: groups 0..3 take the low six bits
-// of bytes 0..3 (scales) and 4..7 (minima); groups 4..7 take nibbles of bytes 8..11 and the top two
-// bits of bytes 0..3 and 4..7.
-int GroupScale(const uint8_t* packed, int group) {
-  if (group < 4) return packed[group] & 63;
-  return (packed[group + 4] & 15) | (packed[group - 4] >> 6 << 4);
-}
-
-int GroupMinimum(const uint8_t* packed, int group) {
-  if (group < 4) return packed[group + 4] & 63;
-  return (packed[group + 4] >> 4) | (packed[group] >> 6 << 4);
-}
-
 // 8 groups of 32: scale f16, minimum f16, 12 bytes of group scales, the fifth bits in 32 bytes
 // (Q5_K: bit g of byte j belongs to value 32 g + j), nibbles in 128 bytes: each 32 bytes hold two
 // groups, low nibbles first.
@@ -151,8 +138,9 @@ void DecodeQ45K(const uint8_t* block, float* out) {
   const uint8_t* fifth_bits = block + 16;
   const uint8_t* nibbles = block + (kBits == 5 ? 48 : 16);
   for (int group = 0; group < 8; ++group) {
-    const float group_scale = scale * static_cast<float>(GroupScale(packed, group));
-    const float group_minimum = minimum * static_cast<float>(GroupMinimum(packed, group));
+    const KGroup k = UnpackKGroup(packed, group);
+    const float group_scale = scale * static_cast<float>(k.scale);
+    const float group_minimum = minimum * static_cast<float>(k.minimum);
     for (int j = 0; j < 32; ++j) {
       int code = (nibbles[group / 2 * 32 + j] >> (group % 2 * 4)) & 15;
       if constexpr (kBits == 5) code |= ((fifth_bits[j] >> group) & 1) << 4;
@@ -185,6 +173,12 @@ void ForEachBlock(const BlockFormat& format, const uint8_t* blocks, int64_t num_
 }
 
 }  // namespace
+
+KGroup UnpackKGroup(const uint8_t* packed, int group) {
+  if (group < 4) return {packed[group] & 63, packed[group + 4] & 63};
+  return {(packed[group + 4] & 15) | (packed[group - 4] >> 6 << 4),
+          (packed[group + 4] >> 4) | (packed[group] >> 6 << 4)};
+}
 
 const BlockFormat* FindBlockFormat(uint32_t type) {
   for (const BlockFormat& format : kFormats) {

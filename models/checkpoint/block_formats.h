@@ -44,6 +44,15 @@ std::string GgmlTypeName(uint32_t type);
 // "F32, F16, ..." for messages.
 std::string SupportedGgmlTypes();
 
+// Q4_K and Q5_K share 12 bytes with 8 scales u6 and 8 minima u6: groups 0..3 take the low six bits
+// of bytes 0..3 (scales) and 4..7 (minima); groups 4..7 take nibbles of bytes 8..11 and the top two
+// bits of bytes 0..3 and 4..7.
+struct KGroup {
+  int scale;
+  int minimum;
+};
+KGroup UnpackKGroup(const uint8_t* packed, int group);
+
 // Decodes `num_blocks` blocks to out[num_blocks * values_per_block]. `blocks` needs no alignment.
 // Values may be NaN or infinite when the scales in the file are.
 void DecodeBlocks(GgmlType type, const uint8_t* blocks, int64_t num_blocks, float* out);

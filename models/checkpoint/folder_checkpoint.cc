@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/float_convert.h"
+#include "models/checkpoint/folder_block_rows.h"
 #include "models/checkpoint/folder_checks.h"
 #include "models/checkpoint/json.h"
 #include "models/checkpoint/manifest.h"
@@ -25,20 +26,6 @@ namespace {
 // enough to stay in L2.
 constexpr int64_t kStagingBytes = 256 << 10;
 
-// False when values of that type are not ours to read.
-bool DTypeOf(const std::string& format_name, DType* dtype) {
-  static constexpr std::pair<const char*, DType> kTypes[] = {
-      {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16},
-      {"I8", DType::kI8},   {"U8", DType::kU8},   {"I32", DType::kI32}};
-  for (const auto& [name, type] : kTypes) {
-    if (format_name == name) {
-      *dtype = type;
-      return true;
-    }
-  }
-  return false;
-}
-
 class FolderCheckpoint : public Checkpoint {
  public:
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path) {
@@ -55,6 +42,12 @@ class FolderCheckpoint : public Checkpoint {
   }
   absl::Status ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, DType dtype,
                         void* out) const override;
+  absl::Status ReadBlockRows(const Core& core, int64_t row_begin, int64_t row_end, int64_t cols,
+                             BlockRowsBuffer* out) const override {
+    return ReadFolderBlockRows(*files_, path_, core, row_begin, row_end, cols, out);
+  }
+  absl::Status ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
+                       void* out) const override;
   const std::vector<FactoredMatrix>& factored() const override { return factored_; }
   const std::string& folder() const override { return path_; }
   const GgufVocabulary* gguf_vocabulary() const override { return nullptr; }
@@ -65,6 +58,12 @@ class FolderCheckpoint : public Checkpoint {
   void ListTensors();
   absl::Status LoadManifest();
   absl::Status LoadRopeFrequencies();
+  struct RowRange {
+    int64_t begin, end;
+  };
+  // Of a tensor of kI8 or kI32: as it is, or kI8 as floats.
+  absl::Status ReadIntegers(const TensorInfo& tensor, DType stored, RowRange range, DType dtype,
+                            void* out) const;
   bool HasFile(const char* name) const {
     std::error_code ignored;
     return std::filesystem::exists(absl::StrCat(path_, "/", name), ignored);
@@ -95,7 +94,7 @@ void FolderCheckpoint::ListTensors() {
                     .stored_type = entry.dtype,
                     .shape = entry.shape,
                     .stored_bytes = entry.bytes};
-    if (!DTypeOf(entry.dtype, &info.natural_dtype)) info.natural_dtype = DType::kF32;
+    if (!FindSafetensorsDType(entry.dtype, &info.natural_dtype)) info.natural_dtype = DType::kF32;
     tensors_.push_back(std::move(info));
   }
 }
@@ -144,6 +143,33 @@ absl::Status FolderCheckpoint::Load(const std::string& path) {
   return LoadRopeFrequencies();
 }
 
+absl::Status FolderCheckpoint::ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
+                                       void* out) const {
+  const SafetensorsEntry* entry = files_->Find(tensor.name);
+  if (entry == nullptr) {
+    return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", tensor.name));
+  }
+  return files_->Read(*entry, begin, size, out);
+}
+
+absl::Status FolderCheckpoint::ReadIntegers(const TensorInfo& tensor, DType stored, RowRange range,
+                                            DType dtype, void* out) const {
+  const int64_t rows = tensor.shape.size() <= 1 ? 1 : tensor.shape[0];
+  if (range.begin < 0 || range.end < range.begin || range.end > rows) {
+    return absl::OutOfRangeError(absl::StrCat(path_, ": tensor ", tensor.name, ": rows ",
+                                              range.begin, " to ", range.end, " of ", rows));
+  }
+  if (rows == 0) return absl::OkStatus();
+  const int64_t row_bytes = tensor.stored_bytes / rows;
+  const int64_t begin = range.begin * row_bytes, size = (range.end - range.begin) * row_bytes;
+  if (stored == dtype) return ReadRaw(tensor, begin, size, out);
+  std::vector<int8_t> raw(static_cast<size_t>(size));
+  RK_RETURN_IF_ERROR(ReadRaw(tensor, begin, size, raw.data()));
+  const std::vector<float> values(raw.begin(), raw.end());
+  ConvertFloats(DType::kF32, values.data(), dtype, out, size);  // every int8 fits
+  return absl::OkStatus();
+}
+
 absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_begin,
                                         int64_t row_end, DType dtype, void* out) const {
   const SafetensorsEntry* entry = files_->Find(tensor.name);
@@ -151,7 +177,12 @@ absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_be
     return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", tensor.name));
   }
   DType stored;
-  if (!DTypeOf(entry->dtype, &stored) || !IsFloat(stored) || !IsFloat(dtype)) {
+  const bool known = FindSafetensorsDType(entry->dtype, &stored);
+  const bool integers = known && (stored == DType::kI8 || stored == DType::kI32);
+  if (integers && (dtype == stored || (stored == DType::kI8 && IsFloat(dtype)))) {
+    return ReadIntegers(tensor, stored, {row_begin, row_end}, dtype, out);
+  }
+  if (!known || !IsFloat(stored) || !IsFloat(dtype)) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", tensor.name,
                                                    ": cannot read ", entry->dtype, " as ",
                                                    Name(dtype).data()));

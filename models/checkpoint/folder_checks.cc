@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "models/checkpoint/float_convert.h"
+#include "models/checkpoint/safetensors.h"
 #include "models/llama_layout.h"
 #include "models/status_macros.h"
 
@@ -63,16 +64,13 @@ class Checker {
       return Error(absl::StrCat("tensor ", name, " has shape ", ShapeText(tensor->shape),
                                 ", config.json asks for ", ShapeText(shape)));
     }
-    if (!IsFloat(tensor->natural_dtype) || tensor->stored_type != FormatOf(tensor->natural_dtype)) {
+    if (!IsFloat(tensor->natural_dtype) ||
+        tensor->stored_type != SafetensorsDTypeName(tensor->natural_dtype)) {
       return Error(absl::StrCat("tensor ", name, " is ", tensor->stored_type,
                                 "; weights must be F32, F16 or BF16"));
     }
     expected_.insert(name);
     return absl::OkStatus();
-  }
-
-  static const char* FormatOf(DType dtype) {
-    return dtype == DType::kF32 ? "F32" : dtype == DType::kF16 ? "F16" : "BF16";
   }
 
   absl::Status CheckLinear(const LinearSpec& linear) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "models/checkpoint/block_formats.h"
 #include "models/checkpoint/checkpoint.h"
+#include "models/checkpoint/ggml_affine.h"
 #include "models/checkpoint/gguf_config.h"
 #include "models/checkpoint/gguf_header.h"
 #include "models/checkpoint/gguf_names.h"
@@ -19,6 +20,7 @@
 #include "models/checkpoint/model_config.h"
 #include "models/files/file.h"
 #include "models/llama_layout.h"
+#include "models/status_macros.h"
 
 namespace rankine {
 namespace {
@@ -51,6 +53,10 @@ class GgufCheckpoint final : public Checkpoint {
   }
   absl::Status ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, DType dtype,
                         void* out) const override;
+  absl::Status ReadBlockRows(const Core& core, int64_t row_begin, int64_t row_end, int64_t cols,
+                             BlockRowsBuffer* out) const override;
+  absl::Status ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
+                       void* out) const override;
   const std::vector<FactoredMatrix>& factored() const override { return factored_; }
   const std::string& folder() const override { return folder_; }
   const GgufVocabulary* gguf_vocabulary() const override {
@@ -62,6 +68,7 @@ class GgufCheckpoint final : public Checkpoint {
   absl::Status AddTensor(const GgufTensor& stored, const GgufTensorRole& role);
   absl::Status AddRopeFrequencies(const GgufTensor& stored);
   void List(std::string name, GgufRows rows);
+  absl::StatusOr<const GgufRows*> RowsOf(const std::string& name) const;
 
   ReadOnlyFile file_;
   ModelConfig config_;
@@ -138,11 +145,13 @@ absl::Status GgufCheckpoint::AddTensor(const GgufTensor& stored, const GgufTenso
 void GgufCheckpoint::List(std::string name, GgufRows rows) {
   const GgufTensor& stored = rows.tensor;
   by_name_.emplace(name, tensors_.size());
-  tensors_.push_back({.name = std::move(name),
-                      .stored_type = std::string(GetBlockFormat(stored.type).name),
-                      .natural_dtype = NaturalDType(stored.type),
-                      .shape = stored.shape,
-                      .stored_bytes = stored.bytes});
+  tensors_.push_back(
+      {.name = std::move(name),
+       .stored_type = std::string(GetBlockFormat(stored.type).name),
+       .natural_dtype = NaturalDType(stored.type),
+       .natural_encoding = stored.shape.size() == 2 ? AffineEncoding(stored.type) : std::nullopt,
+       .shape = stored.shape,
+       .stored_bytes = stored.bytes});
   rows_.push_back(std::move(rows));
 }
 
@@ -167,12 +176,42 @@ absl::Status GgufCheckpoint::AddRopeFrequencies(const GgufTensor& stored) {
 
 absl::Status GgufCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end,
                                       DType dtype, void* out) const {
-  const auto it = by_name_.find(tensor.name);
+  RK_ASSIGN_OR_RETURN(const GgufRows* rows, RowsOf(tensor.name));
+  return ReadGgufRows(file_, *rows, tensor.name, {row_begin, row_end}, dtype, out);
+}
+
+absl::Status GgufCheckpoint::ReadBlockRows(const Core& core, int64_t row_begin, int64_t row_end,
+                                           int64_t cols, BlockRowsBuffer* out) const {
+  const std::string& name = core.TensorOf("blocks");
+  RK_ASSIGN_OR_RETURN(const GgufRows* rows, RowsOf(name));
+  if (AffineEncoding(rows->tensor.type) != core.encoding || rows->tensor.shape.back() != cols) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file_.path(), ": tensor ", QuoteName(name), " is ",
+        std::string(GetBlockFormat(rows->tensor.type).name), " of ", rows->tensor.shape.back(),
+        " columns; core ", core.name, " asks for another encoding, or for ", cols, " columns"));
+  }
+  return ReadGgufBlockRows(file_, *rows, name, {row_begin, row_end}, out);
+}
+
+absl::Status GgufCheckpoint::ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
+                                     void* out) const {
+  RK_ASSIGN_OR_RETURN(const GgufRows* rows, RowsOf(tensor.name));
+  const int64_t bytes = rows->tensor.bytes;
+  if (begin < 0 || size < 0 || begin > bytes || size > bytes - begin) {
+    return absl::OutOfRangeError(absl::StrCat(file_.path(), ": tensor ", QuoteName(tensor.name),
+                                              " has ", bytes, " bytes; ", size, " at ", begin,
+                                              " were asked for"));
+  }
+  return file_.ReadAt(rows->tensor.offset + begin, size, out);
+}
+
+absl::StatusOr<const GgufRows*> GgufCheckpoint::RowsOf(const std::string& name) const {
+  const auto it = by_name_.find(name);
   if (it == by_name_.end()) {
     return absl::NotFoundError(
-        absl::StrCat(file_.path(), ": there is no tensor ", QuoteName(tensor.name)));
+        absl::StrCat(file_.path(), ": there is no tensor ", QuoteName(name)));
   }
-  return ReadGgufRows(file_, rows_[it->second], tensor.name, {row_begin, row_end}, dtype, out);
+  return &rows_[it->second];
 }
 
 }  // namespace

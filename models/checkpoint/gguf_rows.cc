@@ -76,13 +76,6 @@ class RowReader {
   }
 
  private:
-  // Row of the file that holds `row` of the tensor.
-  int64_t StoredRow(int64_t row) const {
-    const int64_t head_dim = rows_.interleaved_head_dim;
-    const int64_t within = row % head_dim;
-    return row - within + within % (head_dim / 2) * 2 + within / (head_dim / 2);
-  }
-
   // Rows that follow each other in the file as well.
   absl::Status ReadPlain(RowRange range, uint8_t* out) {
     const BlockFormat& format = GetBlockFormat(rows_.tensor.type);
@@ -110,11 +103,11 @@ class RowReader {
   // Rows of one head: one pread of the stored rows from the first to the last that is needed, at
   // most one head.
   absl::Status ReadWithinHead(RowRange range, uint8_t* out) {
-    int64_t first = StoredRow(range.begin);
+    int64_t first = StoredRow(rows_, range.begin);
     int64_t last = first;
     for (int64_t row = range.begin; row < range.end; ++row) {
-      first = std::min(first, StoredRow(row));
-      last = std::max(last, StoredRow(row));
+      first = std::min(first, StoredRow(rows_, row));
+      last = std::max(last, StoredRow(rows_, row));
     }
     stored_.resize((last - first + 1) * matrix_.row_bytes);
     values_.resize(matrix_.cols);
@@ -123,7 +116,8 @@ class RowReader {
     if (!status.ok()) return status;
     const BlockFormat& format = GetBlockFormat(rows_.tensor.type);
     for (int64_t row = range.begin; row < range.end; ++row) {
-      DecodeBlocks(rows_.tensor.type, stored_.data() + (StoredRow(row) - first) * matrix_.row_bytes,
+      DecodeBlocks(rows_.tensor.type,
+                   stored_.data() + (StoredRow(rows_, row) - first) * matrix_.row_bytes,
                    matrix_.cols / format.values_per_block, values_.data());
       const int64_t bad = ConvertTo(values_.data(), matrix_.cols, out);
       if (bad < matrix_.cols) return NotFinite(row * matrix_.cols + bad, values_[bad]);
@@ -143,7 +137,7 @@ class RowReader {
     DecodeBlocks(rows_.tensor.type, stored_.data(), matrix_.cols / format.values_per_block,
                  in_file_order.data());
     values_.resize(matrix_.cols);
-    for (int64_t i = 0; i < matrix_.cols; ++i) values_[i] = in_file_order[StoredRow(i)];
+    for (int64_t i = 0; i < matrix_.cols; ++i) values_[i] = in_file_order[StoredRow(rows_, i)];
     const int64_t bad = ConvertTo(values_.data(), matrix_.cols, out);
     return bad < matrix_.cols ? NotFinite(bad, values_[bad]) : absl::OkStatus();
   }

@@ -8,6 +8,7 @@
 #include "kernels/base/dtype.h"
 #include "models/checkpoint/gguf_header.h"
 #include "models/files/file.h"
+#include "runtime/factor/tensor_source.h"
 
 namespace rankine {
 
@@ -19,6 +20,14 @@ struct GgufRows {
   int64_t interleaved_head_dim = 0;
 };
 
+// Row of the file that holds `row` of the tensor.
+inline int64_t StoredRow(const GgufRows& rows, int64_t row) {
+  const int64_t head_dim = rows.interleaved_head_dim;
+  if (head_dim == 0) return row;
+  const int64_t within = row % head_dim;
+  return row - within + within % (head_dim / 2) * 2 + within / (head_dim / 2);
+}
+
 struct RowRange {
   int64_t begin = 0;
   int64_t end = 0;
@@ -28,5 +37,10 @@ struct RowRange {
 // about 1 MiB, or of the rows of one head.
 absl::Status ReadGgufRows(const ReadOnlyFile& file, const GgufRows& rows, const std::string& name,
                           RowRange range, DType dtype, void* out);
+
+// The same rows of a block type without decoding, in the encoding AffineEncoding(type)
+// (ggml_affine.h). kInvalidArgument when the tensor is no matrix of blocks.
+absl::Status ReadGgufBlockRows(const ReadOnlyFile& file, const GgufRows& rows,
+                               const std::string& name, RowRange range, BlockRowsBuffer* out);
 
 }  // namespace rankine

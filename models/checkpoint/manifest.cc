@@ -232,9 +232,12 @@ absl::StatusOr<std::vector<Transform>> ReadTransforms(const JsonValue& matrix,
       RK_RETURN_IF_ERROR(CheckKeys(element, {"kind", "indices"}));
       RK_ASSIGN_OR_RETURN(transform.tensor, RequiredString(element, "indices"));
     } else {
-      RK_RETURN_IF_ERROR(CheckKeys(element, {"kind", "signs", "block"}));
+      RK_RETURN_IF_ERROR(CheckKeys(element, {"kind", "signs", "block", "transposed"}));
       RK_ASSIGN_OR_RETURN(transform.tensor, RequiredString(element, "signs"));
       RK_ASSIGN_OR_RETURN(transform.block_tensor, StringOr(element, "block"));
+      if (const auto transposed = element.Find("transposed")) {
+        RK_ASSIGN_OR_RETURN(transform.transposed, transposed->Bool());
+      }
     }
     transforms.push_back(std::move(transform));
   }

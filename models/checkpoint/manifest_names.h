@@ -19,8 +19,10 @@ inline constexpr NamedValue<EncodingKind> kEncodingKinds[] = {{"float", Encoding
                                                               {"e8p", EncodingKind::kE8P}};
 inline constexpr NamedValue<DType> kFloatDTypes[] = {
     {"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBF16}};
-inline constexpr NamedValue<ScaleKind> kScaleKinds[] = {
-    {"f16", ScaleKind::kF16}, {"f32", ScaleKind::kF32}, {"two_level", ScaleKind::kTwoLevel}};
+inline constexpr NamedValue<ScaleKind> kScaleKinds[] = {{"f16", ScaleKind::kF16},
+                                                        {"f32", ScaleKind::kF32},
+                                                        {"two_level", ScaleKind::kTwoLevel},
+                                                        {"two_level_i8", ScaleKind::kTwoLevelI8}};
 inline constexpr NamedValue<OffsetKind> kOffsetKinds[] = {{"none", OffsetKind::kNone},
                                                           {"per_group", OffsetKind::kPerGroup},
                                                           {"two_level", OffsetKind::kTwoLevel}};

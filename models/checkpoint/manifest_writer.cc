@@ -78,6 +78,7 @@ Json WriteTransforms(const std::vector<Transform>& transforms) {
     Json entry = {{"kind", NameOf(t.kind, kTransformKinds)}};
     entry[t.kind == Transform::Kind::kPermutation ? "indices" : "signs"] = t.tensor;
     if (!t.block_tensor.empty()) entry["block"] = t.block_tensor;
+    if (t.transposed) entry["transposed"] = true;
     json.push_back(std::move(entry));
   }
   return json;

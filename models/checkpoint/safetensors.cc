@@ -154,7 +154,27 @@ absl::StatusOr<JsonValue> ReadHeaderJson(const ReadOnlyFile& file, int64_t* data
                           JsonLimits{.max_bytes = kMaxHeaderBytes, .max_depth = 4});
 }
 
+constexpr std::pair<const char*, DType> kDTypes[] = {{"F32", DType::kF32},   {"F16", DType::kF16},
+                                                     {"BF16", DType::kBF16}, {"I8", DType::kI8},
+                                                     {"U8", DType::kU8},     {"I32", DType::kI32}};
+
 }  // namespace
+
+const char* SafetensorsDTypeName(DType dtype) {
+  for (const auto& [name, type] : kDTypes) {
+    if (type == dtype) return name;
+  }
+  return "?";
+}
+
+bool FindSafetensorsDType(const std::string& name, DType* dtype) {
+  for (const auto& [known, type] : kDTypes) {
+    if (name != known) continue;
+    *dtype = type;
+    return true;
+  }
+  return false;
+}
 
 int64_t SafetensorsDTypeSize(const std::string& dtype) {
   static const std::map<std::string, int64_t> kSizes = {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/base/dtype.h"
 #include "models/files/file.h"
 
 namespace rankine {
@@ -23,6 +24,11 @@ struct SafetensorsEntry {
   int64_t bytes = 0;
   int shard = 0;  // index into SafetensorsSet's files; 0 for a single file
 };
+
+// What safetensors calls a dtype of ours: "F32", "BF16", "U8".
+const char* SafetensorsDTypeName(DType dtype);
+// False when values of that safetensors dtype are not ours to read.
+bool FindSafetensorsDType(const std::string& name, DType* dtype);
 
 // Bytes of one value of a safetensors dtype; 0 when the format has no such dtype.
 int64_t SafetensorsDTypeSize(const std::string& dtype);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
+#include "models/checkpoint/safetensors.h"
 #include "models/files/output_file.h"
 #include "models/status_macros.h"
 
@@ -19,24 +20,6 @@ namespace {
 // The data begins at a multiple of a cache line: direct I/O and SIMD loads of a mapped file like
 // it.
 constexpr int64_t kDataAlignment = 64;
-
-const char* FormatName(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return "F32";
-    case DType::kF16:
-      return "F16";
-    case DType::kBF16:
-      return "BF16";
-    case DType::kI8:
-      return "I8";
-    case DType::kU8:
-      return "U8";
-    case DType::kI32:
-      return "I32";
-  }
-  return "?";
-}
 
 struct Slot {
   TensorSpec spec;
@@ -91,7 +74,7 @@ std::string LayOut(int shard, std::vector<Slot>* slots) {
   for (Slot* slot : in_file) {
     slot->offset = offset;
     offset += slot->bytes;
-    header[slot->spec.name] = {{"dtype", FormatName(slot->spec.dtype)},
+    header[slot->spec.name] = {{"dtype", SafetensorsDTypeName(slot->spec.dtype)},
                                {"shape", slot->spec.shape},
                                {"data_offsets", {slot->offset, offset}}};
   }

@@ -9,13 +9,13 @@
 #include "absl/strings/str_join.h"
 #include "kernels/base/math.h"
 #include "models/checkpoint/manifest_names.h"
+#include "models/checkpoint/safetensors.h"
+#include "models/encode/block_storage.h"
 #include "models/status_macros.h"
 
 namespace rankine {
 namespace {
 
-// Weights under one super-block scale of a two-level encoding, as GGML's K formats have it.
-constexpr int64_t kSuperBlock = 256;
 // Weights of one E8P codeword of two bytes.
 constexpr int64_t kE8PWeights = 8;
 
@@ -26,10 +26,6 @@ struct RoleSpec {
   std::vector<std::string> dtypes;  // any of them
   Shape shape;
 };
-
-std::string FormatName(DType dtype) {
-  return dtype == DType::kF32 ? "F32" : dtype == DType::kF16 ? "F16" : "BF16";
-}
 
 // Extents of the legs as stored.
 Shape StoredShape(const Core& core) {
@@ -44,10 +40,6 @@ Shape WithLast(Shape shape, int64_t last) {
   shape.back() = last;
   return shape;
 }
-
-// Bytes of `count` codes of `bits` bits, packed without gaps from the low bits up; a row begins at
-// a byte.
-int64_t PackedBytes(int64_t count, int64_t bits) { return CeilDiv(count * bits, 8); }
 
 class StorageChecker {
  public:
@@ -133,10 +125,12 @@ class StorageChecker {
       return Error(place,
                    absl::StrCat("group ", e.group, " is unknown; known: 16, 32, 64, 128, row"));
     }
-    const bool two_level = e.kind != EncodingKind::kE8P &&
-                           (e.scale == ScaleKind::kTwoLevel || e.offset == OffsetKind::kTwoLevel);
+    const bool two_level = e.kind != EncodingKind::kE8P && e.HasTwoLevelScales();
     if (two_level && e.group == 0) {
       return Error(place, "two-level scales and offsets need groups smaller than a row");
+    }
+    if (e.HasOffsets() && e.offset == OffsetKind::kTwoLevel && !two_level) {
+      return Error(place, "two-level offsets need two-level scales");
     }
     const LegRange& last = core.legs.back();
     const int64_t stored = last.stored_extent != 0 ? last.stored_extent : last.extent;
@@ -145,7 +139,7 @@ class StorageChecker {
       return Error(place, absl::StrCat("leg \"", absl::CHexEscape(last.name),
                                        "\" is not whole E8P codewords of 8 weights"));
     }
-    const int64_t unit = two_level ? kSuperBlock : e.group;
+    const int64_t unit = two_level ? kSuperBlockColumns : e.group;
     if (last.offset != 0 && unit != 0 && last.offset % unit != 0) {
       return Error(place, absl::StrCat("leg \"", absl::CHexEscape(last.name), "\": the offset ",
                                        last.offset, " is not a multiple of ", unit));
@@ -156,30 +150,12 @@ class StorageChecker {
   static std::vector<RoleSpec> RolesOf(const Core& core) {
     const Encoding& e = core.encoding;
     const Shape shape = StoredShape(core);
-    const int64_t row = shape.back();
-    if (e.IsFloat()) return {{"values", {FormatName(e.dtype)}, shape}};
-    if (e.kind == EncodingKind::kE8P) {
-      return {{"codes", {"U8"}, WithLast(shape, row / kE8PWeights * 2)}, {"scales", {"F32"}, {1}}};
-    }
-    const int64_t bits = e.kind == EncodingKind::kNf4 ? 4 : e.bits;
-    const int64_t groups = e.group == 0 ? 1 : CeilDiv(row, e.group);
-    const Shape per_group = WithLast(shape, groups);
-    const Shape packed6 = WithLast(shape, PackedBytes(groups, 6));
-    const Shape per_super = WithLast(shape, CeilDiv(row, kSuperBlock));
-    std::vector<RoleSpec> roles = {{"codes", {"U8"}, WithLast(shape, PackedBytes(row, bits))}};
-    const std::string number = e.scale == ScaleKind::kF32 ? "F32" : "F16";
-    if (e.scale == ScaleKind::kTwoLevel) {
-      roles.push_back({"scales", {"U8"}, packed6});
-      roles.push_back({"super_scales", {"F16"}, per_super});
-    } else {
-      roles.push_back({"scales", {number}, per_group});
-    }
-    if (e.kind == EncodingKind::kNf4 || e.offset == OffsetKind::kNone) return roles;
-    if (e.offset == OffsetKind::kTwoLevel) {
-      roles.push_back({"offsets", {"U8"}, packed6});
-      roles.push_back({"super_offsets", {"F16"}, per_super});
-    } else {
-      roles.push_back({"offsets", {number}, per_group});
+    if (e.IsFloat()) return {{"values", {SafetensorsDTypeName(e.dtype)}, shape}};
+    std::vector<RoleSpec> roles;
+    for (const BlockRole& role : BlockRoles(e, shape.back())) {
+      roles.push_back({role.role,
+                       {SafetensorsDTypeName(role.dtype)},
+                       role.row_values == 0 ? Shape{1} : WithLast(shape, role.row_values)});
     }
     return roles;
   }

@@ -1,6 +1,7 @@
 // The GGUF reader on SmolLM2-135M-Instruct.Q4_1.gguf, against values that gguf-py decodes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
@@ -162,6 +163,71 @@ TEST_F(GgufRealModel, ThreadsReadTheSameValues) {
   }
   for (std::thread& thread : threads) thread.join();
   for (const std::vector<float>& result : results) EXPECT_EQ(result, expected);
+}
+
+// All 211 matrices, in uneven runs of rows: those of q and k are permuted within heads.
+TEST_F(GgufRealModel, BlockRowsAreTheSameNumbers) {
+  int num_matrices = 0;
+  for (const TensorInfo& tensor : checkpoint_->tensors()) {
+    if (!tensor.natural_encoding) continue;
+    ++num_matrices;
+    const bool is_q4 = tensor.stored_type == "Q4_1";
+    EXPECT_EQ(*tensor.natural_encoding,
+              (Encoding{.kind = EncodingKind::kAffine,
+                        .bits = static_cast<uint8_t>(is_q4 ? 4 : 8),
+                        .group = 32,
+                        .offset = is_q4 ? OffsetKind::kPerGroup : OffsetKind::kNone}))
+        << tensor.stored_type;
+    const FactoredMatrix matrix = BlocksMatrix("linear", tensor);
+    const int64_t rows = tensor.shape[0], cols = tensor.shape[1];
+    std::vector<float> decoded(cols);
+    BlockRowsBuffer buffer;
+    for (int64_t begin = 0; begin < rows; begin += 1111) {
+      const int64_t end = std::min(rows, begin + 1111);
+      const std::vector<float> expected = ReadF32(tensor.name, begin, end);
+      const absl::Status status =
+          checkpoint_->ReadBlockRows(matrix.terms[0].cores[0], begin, end, cols, &buffer);
+      ASSERT_TRUE(status.ok()) << status;
+      ASSERT_EQ(buffer.rows, end - begin);
+      for (int64_t row = begin; row < end; ++row) {
+        DecodeBlockRow(buffer.view(), row - begin, decoded.data());
+        ASSERT_EQ(std::memcmp(decoded.data(), expected.data() + (row - begin) * cols, 4 * cols), 0)
+            << tensor.name << " row " << row;
+      }
+    }
+  }
+  EXPECT_EQ(num_matrices, 211);
+}
+
+TEST_F(GgufRealModel, BlockRowsFromTheMiddleOfAHead) {
+  const TensorInfo* tensor = checkpoint_->Find("model.layers.2.self_attn.k_proj.weight");
+  ASSERT_NE(tensor, nullptr);
+  const FactoredMatrix matrix = BlocksMatrix("k", *tensor);
+  const std::vector<float> expected = ReadF32(tensor->name, 50, 150);
+  BlockRowsBuffer buffer;
+  ASSERT_TRUE(checkpoint_->ReadBlockRows(matrix.terms[0].cores[0], 50, 150, 576, &buffer).ok());
+  std::vector<float> decoded(576);
+  for (int64_t row = 0; row < 100; ++row) {
+    DecodeBlockRow(buffer.view(), row, decoded.data());
+    ASSERT_EQ(std::memcmp(decoded.data(), expected.data() + row * 576, 4 * 576), 0) << row;
+  }
+}
+
+TEST_F(GgufRealModel, BlockRowsOutsideTheContractAreErrors) {
+  const TensorInfo* tensor = checkpoint_->Find("model.layers.2.self_attn.k_proj.weight");
+  const FactoredMatrix matrix = BlocksMatrix("k", *tensor);
+  Core core = matrix.terms[0].cores[0];
+  BlockRowsBuffer buffer;
+  EXPECT_EQ(checkpoint_->ReadBlockRows(core, 0, 193, 576, &buffer).code(),
+            absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(checkpoint_->ReadBlockRows(core, 0, 1, 575, &buffer).code(),
+            absl::StatusCode::kInvalidArgument);
+  core.encoding.bits = 5;
+  EXPECT_EQ(checkpoint_->ReadBlockRows(core, 0, 1, 576, &buffer).code(),
+            absl::StatusCode::kInvalidArgument);
+  core.tensors[0].tensor = "nothing";
+  EXPECT_EQ(checkpoint_->ReadBlockRows(core, 0, 1, 576, &buffer).code(),
+            absl::StatusCode::kNotFound);
 }
 
 }  // namespace

@@ -20,8 +20,7 @@ inline Core MakeCore(std::string name, std::vector<LegRange> legs, const std::st
   } else {
     add("codes");
     add("scales");
-    if (encoding.kind != EncodingKind::kE8P && encoding.scale == ScaleKind::kTwoLevel)
-      add("super_scales");
+    if (encoding.kind != EncodingKind::kE8P && encoding.HasTwoLevelScales()) add("super_scales");
     if (encoding.offset != OffsetKind::kNone) add("offsets");
     if (encoding.offset == OffsetKind::kTwoLevel) add("super_offsets");
   }
@@ -76,7 +75,7 @@ inline FactoredMatrix QlrMatrix() {
   m.bias_tensor = "q.bias";
   m.input_transforms = {{Transform::Kind::kHadamard, "q.in_signs", ""}};
   m.output_transforms = {{Transform::Kind::kPermutation, "q.perm", ""},
-                         {Transform::Kind::kHadamard, "q.out_signs", "q.out_block"}};
+                         {Transform::Kind::kHadamard, "q.out_signs", "q.out_block", true}};
   return m;
 }
 
@@ -92,23 +91,27 @@ inline FactoredMatrix BlockMatrix(const std::string& name, Encoding encoding) {
 }
 
 inline std::vector<FactoredMatrix> SampleMatrices() {
-  return {DenseMatrix("dense", 4, 6, Encoding::Float(DType::kBF16), "dense.weight"),
-          SvdSample(),
-          TuckerMatrix(),
-          SharedTuckerMatrix(),
-          MpoMatrix(),
-          QlrMatrix(),
-          BlockMatrix(
-              "affine3",
-              {.kind = EncodingKind::kAffine, .bits = 3, .group = 128, .scale = ScaleKind::kF32}),
-          BlockMatrix("affine_row", {.kind = EncodingKind::kAffine, .bits = 8, .group = 0}),
-          BlockMatrix("two_level", {.kind = EncodingKind::kAffine,
-                                    .bits = 4,
-                                    .group = 32,
-                                    .scale = ScaleKind::kTwoLevel,
-                                    .offset = OffsetKind::kTwoLevel}),
-          BlockMatrix("nf4", {.kind = EncodingKind::kNf4, .group = 64}),
-          BlockMatrix("e8p", {.kind = EncodingKind::kE8P, .scale = ScaleKind::kF32})};
+  return {
+      DenseMatrix("dense", 4, 6, Encoding::Float(DType::kBF16), "dense.weight"),
+      SvdSample(),
+      TuckerMatrix(),
+      SharedTuckerMatrix(),
+      MpoMatrix(),
+      QlrMatrix(),
+      BlockMatrix(
+          "affine3",
+          {.kind = EncodingKind::kAffine, .bits = 3, .group = 128, .scale = ScaleKind::kF32}),
+      BlockMatrix("affine_row", {.kind = EncodingKind::kAffine, .bits = 8, .group = 0}),
+      BlockMatrix("two_level", {.kind = EncodingKind::kAffine,
+                                .bits = 4,
+                                .group = 32,
+                                .scale = ScaleKind::kTwoLevel,
+                                .offset = OffsetKind::kTwoLevel}),
+      BlockMatrix(
+          "two_level_i8",
+          {.kind = EncodingKind::kAffine, .bits = 6, .group = 16, .scale = ScaleKind::kTwoLevelI8}),
+      BlockMatrix("nf4", {.kind = EncodingKind::kNf4, .group = 64}),
+      BlockMatrix("e8p", {.kind = EncodingKind::kE8P, .scale = ScaleKind::kF32})};
 }
 
 // The stored type and shape of every tensor of the samples, written out by hand.
@@ -151,6 +154,9 @@ inline std::map<std::string, TensorInfo> SampleTensors() {
   add("two_level.super_scales", "F16", {4, 2});
   add("two_level.offsets", "U8", {4, 12});
   add("two_level.super_offsets", "F16", {4, 2});
+  add("two_level_i8.codes", "U8", {4, 384});
+  add("two_level_i8.scales", "I8", {4, 32});
+  add("two_level_i8.super_scales", "F16", {4, 2});
   add("nf4.codes", "U8", {4, 256});
   add("nf4.scales", "F16", {4, 8});
   add("e8p.codes", "U8", {4, 128});
