@@ -15,7 +15,10 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& c
         std::filesystem::exists(checkpoint.folder() + name, ignored))
       return LoadTokenizer(checkpoint.folder());
   }
-  return absl::InvalidArgumentError("the model has no tokenizer");
+  return absl::InvalidArgumentError(
+      checkpoint.config().random_weights
+          ? "the model has no tokenizer: its weights are random, only `rankine bench` makes sense"
+          : "the model has no tokenizer");
 }
 
 absl::StatusOr<ChatFormat> ChatFormatOf(const Checkpoint& checkpoint) {

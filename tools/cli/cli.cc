@@ -26,6 +26,7 @@ void AddCommands(CLI::App& app, Action* action) {
   AddClientCommand(app, action);
   AddEvalCommand(app, action);
   AddBenchCommand(app, action);
+  AddSynthCommand(app, action);
 }
 
 bool HasCommand(CLI::App& app, const std::string& name) {

@@ -49,6 +49,7 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                {"vocab_size", c.vocab_size},
                {"context_length", c.max_position},
                {"tied_embedding", c.tie_embeddings},
+               {"random_weights", c.random_weights},
                {"file_bytes", FileBytes(checkpoint)},
                {"factored", Json::array()}};
   for (const FactoredMatrix& m : checkpoint.factored()) {
@@ -73,6 +74,7 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
       c.num_kv_heads, c.head_dim, c.vocab_size, c.max_position,
       c.tie_embeddings ? "tied" : "untied", checkpoint.tensors().size(),
       FormatBytes(static_cast<double>(FileBytes(checkpoint))), checkpoint.factored().size());
+  if (c.random_weights) out += "random weights: for measuring speed, its output means nothing\n";
   for (const FactoredMatrix& m : checkpoint.factored()) {
     int64_t dense = m.out_features * m.in_features;
     absl::StrAppendFormat(&out, "  %-40s [%d, %d] %s, %.3f of its parameters", m.name,

@@ -133,6 +133,24 @@ class CliTest(unittest.TestCase):
         text = run_json("generate", out, "--prompt", "def main():", "--max-tokens", "4")
         self.assertEqual(len(text["token_ids"]), 4)
 
+    def test_synth_writes_a_random_model_that_runs(self):
+        out = self.path("synth")
+        made = run_json("synth", out, "--shape", "smollm2-135m", "--layers", "2", "--form", "svd", "--keep", "0.5")
+        self.assertEqual(made["linears"], 14)
+        self.assertLess(made["stored_parameters"], 0.505 * made["dense_parameters"])
+        self.assertTrue(run_json("inspect", out)["random_weights"])
+        self.assertFalse(run_json("inspect", MODEL)["random_weights"])
+        self.assertIn("random weights", run("inspect", out).stdout)
+        report = run_json("bench", out, "--prompt-tokens", "8", "--new-tokens", "2", "--repeat", "1")
+        self.assertGreater(report["models"][0]["decode_tokens_per_second"], 0)
+        self.assert_error(run("generate", out, "--prompt", "x"), "tokenizer", "random")
+        for flags, word in ((("--shape", "gpt"), "gpt"), (("--form", "svd"), "--keep"),
+                            (("--form", "cp"), "cp"), (("--encode", "int7"), "int7"),
+                            (("--keep", "0.5"), "--keep"), (("--layers", "0"), "--layers")):
+            given = flags if "--shape" in flags else ("--shape", "smollm2-135m", *flags)
+            self.assert_error(run("synth", self.path("bad"), *given), word)
+        self.assertFalse(os.path.exists(self.path("bad")))
+
     def test_errors_are_one_line_that_names_the_thing(self):
         self.assert_error(run("generate", "/no/such/model", "--prompt", "x"), "/no/such/model")
         self.assert_error(run("generate", MODEL), "prompt")
