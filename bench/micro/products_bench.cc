@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/huge_buffer.h"
 #include "kernels/cpu/machine_peak.h"
 #include "kernels/cpu/thread_pool.h"
@@ -66,6 +67,19 @@ struct Weights {
       std::memcpy(buffer.data() + c * bytes, buffer.data(), bytes);
     }
     core = {.dtype = dtype, .n = n, .k = k, .block_stride = PackedBlockBytes(dtype, k)};
+  }
+  // Block-encoded, of noise in codes and headers: small floats as bits, no denormal halves among
+  // them.
+  Weights(int64_t n, int64_t k, const Encoding& encoding, int64_t total_bytes)
+      : bytes(PackedBytes(encoding, n, k)),
+        copies(std::max<int64_t>(1, total_bytes / bytes)),
+        buffer(bytes * copies) {
+    FillRandom(buffer.data(), bytes * copies, DType::kF32);
+    core = {.dtype = DType::kU8,
+            .encoding = encoding,
+            .n = n,
+            .k = k,
+            .block_stride = PackedBlockBytes(encoding, k)};
   }
   PackedCore Copy(int64_t index) const {
     PackedCore copy = core;
@@ -137,34 +151,113 @@ class Machine {
   double bandwidth_ = 0, peak_ = 0, since_ = 1;
 };
 
+// Times runs with the machine measured in between.
+class Judge {
+ public:
+  Judge(Stream stream, FlopKind kind) : machine_(stream, kind) {}
+
+  template <class F>
+  double Time(F&& run) {
+    machine_.Update(seconds_.empty() ? 0 : seconds_.back());
+    const auto start = Clock::now();
+    run();
+    seconds_.push_back(Seconds(start, Clock::now()));
+    return seconds_.back();
+  }
+
+  void Report(benchmark::State& state, int64_t bytes, double operations) const {
+    const double median = Median(seconds_);
+    const double rate = operations / median;
+    state.counters["GB/s"] = bytes / median * 1e-9;
+    state.counters["of_bandwidth"] = bytes / median / machine_.bandwidth();
+    state.counters["GFLOP/s"] = rate * 1e-9;
+    state.counters["of_peak"] = rate / machine_.peak();
+    // On a machine that others use too: the fastest run, to the best probe.
+    const double speedup = median / *std::min_element(seconds_.begin(), seconds_.end());
+    state.counters["best_of_bandwidth"] = bytes / median / machine_.bandwidth() * speedup;
+    state.counters["best_of_peak"] = rate / machine_.peak() * speedup;
+  }
+
+ private:
+  Machine machine_;
+  std::vector<double> seconds_;
+};
+
 void ProductCase(benchmark::State& state, Case c) {
   const Stream stream{&Pool()};
   Weights w(c.shape.n, c.shape.k, c.weights, kWeightBytes);
   Activations x(c.tokens, c.shape.k, c.x), y(c.tokens, c.shape.n, DType::kF32);
   const bool pairs = c.weights == DType::kBF16 && c.x == DType::kBF16;
-  Machine machine(stream, pairs ? FlopKind::kBF16 : FlopKind::kF32);
-  std::vector<double> seconds;
+  Judge judge(stream, pairs ? FlopKind::kBF16 : FlopKind::kF32);
   int64_t copy = 0;
-  double last = 0;
   for (auto _ : state) {
-    machine.Update(last);
     const Product product{.weights = w.Copy(copy++), .x = x.view, .y = y.view};
-    const auto start = Clock::now();
-    c.ops->products({.products = &product, .num_products = 1, .num_tokens = c.tokens}, stream);
-    last = Seconds(start, Clock::now());
-    state.SetIterationTime(last);
-    seconds.push_back(last);
+    state.SetIterationTime(judge.Time([&] {
+      c.ops->products({.products = &product, .num_products = 1, .num_tokens = c.tokens}, stream);
+    }));
   }
-  const double median = Median(seconds);
-  const double flops = 2.0 * c.shape.n * c.shape.k * c.tokens / median;
-  state.counters["GB/s"] = w.bytes / median * 1e-9;
-  state.counters["of_bandwidth"] = w.bytes / median / machine.bandwidth();
-  state.counters["GFLOP/s"] = flops * 1e-9;
-  state.counters["of_peak"] = flops / machine.peak();
-  // On a machine that others use too: the fastest run, to the best probe.
-  const double speedup = median / *std::min_element(seconds.begin(), seconds.end());
-  state.counters["best_of_bandwidth"] = w.bytes / median / machine.bandwidth() * speedup;
-  state.counters["best_of_peak"] = flops / machine.peak() * speedup;
+  judge.Report(state, w.bytes, 2.0 * c.shape.n * c.shape.k * c.tokens);
+}
+
+Encoding Affine(int bits, int32_t group, OffsetKind offset = OffsetKind::kNone) {
+  return {.kind = EncodingKind::kAffine,
+          .bits = static_cast<uint8_t>(bits),
+          .group = group,
+          .offset = offset};
+}
+
+struct NamedEncoding {
+  const char* name;
+  Encoding encoding;
+};
+
+const NamedEncoding kEncodings[] = {
+    {"int2_g64", Affine(2, 64)},
+    {"int3_g64", Affine(3, 64)},
+    {"int4_g32", Affine(4, 32)},
+    {"int4_g32_offset", Affine(4, 32, OffsetKind::kPerGroup)},
+    {"int4_g64", Affine(4, 64)},
+    {"int5_g32", Affine(5, 32)},
+    {"int6_g64", Affine(6, 64)},
+    {"int8_g32", Affine(8, 32)},
+    {"int8_g64", Affine(8, 64)},
+    {"q4_k",
+     {.kind = EncodingKind::kAffine,
+      .bits = 4,
+      .group = 32,
+      .scale = ScaleKind::kTwoLevel,
+      .offset = OffsetKind::kTwoLevel}},
+    {"q6_k",
+     {.kind = EncodingKind::kAffine, .bits = 6, .group = 16, .scale = ScaleKind::kTwoLevelI8}},
+};
+
+struct EncodedCase {
+  const OpTable* ops;
+  Shape shape;
+  int64_t tokens;
+  NamedEncoding encoding;
+};
+
+void EncodedProductCase(benchmark::State& state, EncodedCase c) {
+  const Stream stream{&Pool()};
+  const Weights w(c.shape.n, c.shape.k, c.encoding.encoding, kWeightBytes);
+  Activations floats(c.tokens, c.shape.k, DType::kF32), y(c.tokens, c.shape.n, DType::kF32);
+  HugeBuffer records(c.tokens * QuantizedRowBytes(c.shape.k));
+  const MatrixView x{.data = records.data(),
+                     .dtype = DType::kI8,
+                     .rows = c.tokens,
+                     .cols = c.shape.k,
+                     .stride = QuantizedRowBytes(c.shape.k)};
+  c.ops->convert({.x = floats.view, .out = x}, stream);
+  Judge judge(stream, FlopKind::kInt8);
+  int64_t copy = 0;
+  for (auto _ : state) {
+    const Product product{.weights = w.Copy(copy++), .x = x, .y = y.view};
+    state.SetIterationTime(judge.Time([&] {
+      c.ops->products({.products = &product, .num_products = 1, .num_tokens = c.tokens}, stream);
+    }));
+  }
+  judge.Report(state, w.bytes, 2.0 * c.shape.n * c.shape.k * c.tokens);
 }
 
 // Dense W against U S V at half the parameters, one token, in turns: how much of the saving in
@@ -211,6 +304,14 @@ void RegisterProduct(const Case& c) {
       ->Unit(benchmark::kMicrosecond);
 }
 
+void RegisterEncoded(const EncodedCase& c) {
+  const std::string name = std::string("encoded/") + c.ops->name + "/" + c.shape.name + "/" +
+                           c.encoding.name + "/tokens_" + std::to_string(c.tokens);
+  benchmark::RegisterBenchmark(name.c_str(), EncodedProductCase, c)
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
 void RegisterAll() {
   for (const OpTable* ops : CpuOpTables()) {
     for (const Shape& shape : kShapes) {
@@ -219,6 +320,12 @@ void RegisterAll() {
         RegisterProduct({ops, shape, tokens, DType::kBF16, DType::kF32});
         RegisterProduct({ops, shape, tokens, DType::kF16, DType::kF32});
         RegisterProduct({ops, shape, tokens, DType::kF32, DType::kF32});
+      }
+    }
+    for (const Shape& shape : kShapes) {
+      for (int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 512}) {
+        for (const NamedEncoding& encoding : kEncodings)
+          RegisterEncoded({ops, shape, tokens, encoding});
       }
     }
     for (const Shape& shape : {kShapes[5], kShapes[6]}) {

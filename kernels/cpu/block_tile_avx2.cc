@@ -14,7 +14,7 @@
 namespace rankine {
 namespace {
 
-constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kPrefetchBytes = 2048;
 
 template <int kBy>
 __m256i Shift(__m256i v) {

@@ -18,5 +18,7 @@ using FlopsFn = double (*)(int64_t iterations, float* sink);
 double FmaAvx2(int64_t iterations, float* sink);
 double FmaAvx512(int64_t iterations, float* sink);
 double DotBF16Avx512(int64_t iterations, float* sink);
+double DotInt8Avx2(int64_t iterations, float* sink);
+double DotInt8Avx512(int64_t iterations, float* sink);
 
 }  // namespace rankine

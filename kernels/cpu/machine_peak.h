@@ -28,10 +28,11 @@ class ReadProbe {
 // The best of `repeats` measurements over a fresh buffer: bytes per second.
 double MeasureReadBandwidth(Stream stream, int repeats = 5);
 
-// The kinds of multiply-add that products use: f32 FMA, and bf16 pairs summed in f32.
-enum class FlopKind : uint8_t { kF32, kBF16 };
+// The kinds of multiply-add that products use: f32 FMA, bf16 pairs summed in f32, and int8 quads
+// summed in i32.
+enum class FlopKind : uint8_t { kF32, kBF16, kInt8 };
 
-// Floating-point operations per second (a multiply-add counts as two) of the best instruction that
+// Operations per second (a multiply-add counts as two) of the best instruction that
 // this machine has for the kind, from registers, with all threads of the stream. Takes some 20 ms a
 // repeat.
 double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats = 3);
