@@ -17,7 +17,15 @@ float LoadHalf(const uint8_t* p) {
   return ToFloat(F16{bits});
 }
 
-// Where the parts of one block go. Layouts of the blocks are described in block_formats.cc, beside
+// Bit j to bit 0 of byte j.
+uint64_t SpreadBits(uint8_t bits) {
+  // Byte j of a copy keeps bit j alone; adding 127 carries it to bit 7 of its byte.
+  const uint64_t kept = bits * 0x0101010101010101ull & 0x8040201008040201ull;
+  return (kept + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull;
+}
+
+// Where the parts of one block go. Blocks and targets never overlap (__restrict lets the loops
+// become vector code). Layouts of the blocks are described in block_formats.cc, beside
 // their decoders.
 struct Target {
   uint8_t* codes;
@@ -27,7 +35,7 @@ struct Target {
   int8_t* offset_codes;
 };
 
-void SplitQ8_0(const uint8_t* block, const Target& out) {
+void SplitQ8_0(const uint8_t* __restrict block, const Target& out) {
   *out.scale = LoadHalf(block);
   for (int i = 0; i < kLegacyValues; ++i) {
     out.codes[i] = static_cast<uint8_t>(block[2 + i] ^ 0x80);  // signed + 128
@@ -35,31 +43,31 @@ void SplitQ8_0(const uint8_t* block, const Target& out) {
 }
 
 template <int kBits, bool kHasMinimum>
-void SplitNibbles(const uint8_t* block, const Target& out) {
+void SplitNibbles(const uint8_t* __restrict block, const Target& out) {
   *out.scale = LoadHalf(block);
   block += 2;
   if constexpr (kHasMinimum) {
     *out.offset = LoadHalf(block);
     block += 2;
   }
-  uint32_t high_bits = 0;
-  if constexpr (kBits == 5) {
-    std::memcpy(&high_bits, block, 4);
-    block += 4;
-  }
+  const uint8_t* high_bits = block;
+  if constexpr (kBits == 5) block += 4;
   for (int i = 0; i < kLegacyValues / 2; ++i) {
     out.codes[i] = block[i] & 15;
     out.codes[i + 16] = block[i] >> 4;
   }
   if constexpr (kBits == 5) {
-    for (int i = 0; i < kLegacyValues; ++i) {
-      out.codes[i] = static_cast<uint8_t>(out.codes[i] | ((high_bits >> i) & 1u) << 4);
+    for (int byte = 0; byte < 4; ++byte) {
+      uint64_t codes;
+      std::memcpy(&codes, out.codes + 8 * byte, 8);
+      codes |= SpreadBits(high_bits[byte]) << 4;
+      std::memcpy(out.codes + 8 * byte, &codes, 8);
     }
   }
 }
 
 // Runs of 128 values from 32 bytes: two bits of each byte per run of 32.
-void SplitPairs(const uint8_t* pairs, uint8_t* codes) {
+void SplitPairs(const uint8_t* __restrict pairs, uint8_t* codes) {
   for (int run = 0; run < kSuperValues / 32; ++run) {
     const uint8_t* from = pairs + run / 4 * 32;
     const int shift = run % 4 * 2;
@@ -67,7 +75,7 @@ void SplitPairs(const uint8_t* pairs, uint8_t* codes) {
   }
 }
 
-void SplitQ2K(const uint8_t* block, const Target& out) {
+void SplitQ2K(const uint8_t* __restrict block, const Target& out) {
   *out.scale = LoadHalf(block + 80);
   *out.offset = -LoadHalf(block + 82);
   for (int group = 0; group < 16; ++group) {
@@ -77,7 +85,7 @@ void SplitQ2K(const uint8_t* block, const Target& out) {
   SplitPairs(block + 16, out.codes);
 }
 
-void SplitQ3K(const uint8_t* block, const Target& out) {
+void SplitQ3K(const uint8_t* __restrict block, const Target& out) {
   const uint8_t* scales = block + 96;
   *out.scale = LoadHalf(block + 108);
   for (int group = 0; group < 16; ++group) {
@@ -87,15 +95,15 @@ void SplitQ3K(const uint8_t* block, const Target& out) {
   }
   SplitPairs(block + 32, out.codes);
   for (int run = 0; run < kSuperValues / 32; ++run) {
+    uint8_t* codes = out.codes + run * 32;
     for (int j = 0; j < 32; ++j) {
-      out.codes[run * 32 + j] =
-          static_cast<uint8_t>(out.codes[run * 32 + j] | ((block[j] >> run) & 1) << 2);
+      codes[j] = static_cast<uint8_t>(codes[j] | ((block[j] >> run) & 1) << 2);
     }
   }
 }
 
 template <int kBits>
-void SplitQ45K(const uint8_t* block, const Target& out) {
+void SplitQ45K(const uint8_t* __restrict block, const Target& out) {
   *out.scale = LoadHalf(block);
   *out.offset = -LoadHalf(block + 2);
   for (int group = 0; group < 8; ++group) {
@@ -117,16 +125,17 @@ void SplitQ45K(const uint8_t* block, const Target& out) {
   }
 }
 
-void SplitQ6K(const uint8_t* block, const Target& out) {
+void SplitQ6K(const uint8_t* __restrict block, const Target& out) {
   *out.scale = LoadHalf(block + 208);
   std::memcpy(out.scale_codes, block + 192, 16);
   for (int run = 0; run < kSuperValues / 32; ++run) {
     const uint8_t* low = block + run / 4 * 64 + run % 2 * 32;
     const uint8_t* high = block + 128 + run / 4 * 32;
     const int low_shift = run % 4 / 2 * 4, high_shift = run % 4 * 2;
+    uint8_t* codes = out.codes + run * 32;
     for (int j = 0; j < 32; ++j) {
-      out.codes[run * 32 + j] =
-          static_cast<uint8_t>(((low[j] >> low_shift) & 15) | ((high[j] >> high_shift) & 3) << 4);
+      const int code = ((low[j] >> low_shift) & 15) | ((high[j] >> high_shift) & 3) << 4;
+      codes[j] = static_cast<uint8_t>(code);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "models/encode/bit_packing.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -50,7 +51,15 @@ static_assert(Gather<6>(Spread<6>(0x123456789abc)) == 0x123456789abc);
 template <int kBits>
 void Unpack(const uint8_t* packed, int64_t count, uint8_t* codes) {
   const int64_t whole = count / 8;
-  for (int64_t i = 0; i < whole; ++i) {
+  // As long as there are eight bytes, one load; Spread ignores what is beyond its eight codes.
+  const int64_t easy = std::clamp<int64_t>((PackedCodeBytes(count, kBits) - 8) / kBits, 0, whole);
+  for (int64_t i = 0; i < easy; ++i) {
+    uint64_t word;
+    std::memcpy(&word, packed + i * kBits, 8);
+    word = Spread<kBits>(word);
+    std::memcpy(codes + i * 8, &word, 8);
+  }
+  for (int64_t i = easy; i < whole; ++i) {
     uint64_t word = 0;
     std::memcpy(&word, packed + i * kBits, kBits);
     word = Spread<kBits>(word);

@@ -1,0 +1,53 @@
+// From floats to block encodings, by least squares on the weights themselves (group_fit.h). Methods
+// that know the activations come from tools/compress and write the same buffers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/base/encoding.h"
+#include "models/encode/group_fit.h"
+#include "runtime/factor/tensor_source.h"
+
+namespace rankine {
+
+// Lays `out` out for `num_rows` rows of `cols` values and encodes `rows` [num_rows, cols].
+//
+// Without offsets the scale's sign is free, and the weight of greatest magnitude may take the code
+// -2^(b-1), as GGML's Q4_0 has it; with two-level 6-bit scales, which are positive as those of
+// Q4_K, it is not. Two levels: the groups of a super-block are fitted apart, their scales (offsets)
+// are rounded to multiples of its greatest / 63 (/ -128 for k8), and the codes chosen again. Every
+// number is rounded as it is stored before codes are chosen, so within the range of the codes the
+// error is at most half of the stored scale.
+//
+// Errors name row and column or group: kInvalidArgument for a weight that is not finite, or a scale
+// or offset that its type cannot hold; kUnimplemented for E8P, which needs a transform.
+absl::Status EncodeRows(const float* rows, int64_t num_rows, int64_t cols, const Encoding& encoding,
+                        BlockRowsBuffer* out);
+
+// The same row by row. One object for each thread, which may then encode different rows of the same
+// buffer at once. `encoding` is kAffine or kNf4.
+class RowEncoder {
+ public:
+  explicit RowEncoder(const Encoding& encoding);
+  // Row `row` of a buffer that ResizeBlockRows has laid out; messages call it `row_name`.
+  absl::Status Encode(const float* weights, int64_t row, int64_t row_name, BlockRowsBuffer* out);
+
+ private:
+  // Columns [begin, end) of the row: a super-block, or one group.
+  absl::Status EncodeSpan(const float* weights, int64_t begin, int64_t end, int64_t row,
+                          BlockRowsBuffer* out);
+  absl::Status RoundToSuper(std::span<GroupFit> fits, int64_t super, int64_t first_group,
+                            BlockRowsBuffer* out) const;
+
+  const Encoding encoding_;
+  std::vector<GroupFitter> fitters_;  // one for each group of a span
+  std::vector<GroupFit> fits_;
+};
+
+// kUnimplemented for encodings that EncodeRows cannot make; ok for float ones too.
+absl::Status CheckCanEncode(const Encoding& encoding);
+
+}  // namespace rankine
