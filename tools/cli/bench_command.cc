@@ -1,5 +1,6 @@
 // rankine bench MODEL...: prefill and decode speed of models side by side.
 #include <CLI/CLI.hpp>
+#include <iostream>
 
 #include "absl/strings/str_format.h"
 #include "tools/cli/command.h"
@@ -19,7 +20,7 @@ struct Flags {
   std::vector<std::string> models;
   ModelFlags model_flags;
   BenchOptions bench;
-  bool json = false;
+  bool json = false, on_request = false;
 };
 
 nlohmann::ordered_json ToJson(const Interval& interval) {
@@ -33,6 +34,7 @@ void PrintJson(const BenchReport& report, const Flags& flags,
       {"device", opened[0].device->description()},
       {"prompt_tokens", flags.bench.prompt_tokens},
       {"new_tokens", flags.bench.new_tokens},
+      {"sequences", flags.bench.sequences},
       {"repeat", flags.bench.repeat},
       {"models", nlohmann::ordered_json::array()}};
   for (size_t i = 0; i < report.models.size(); ++i) {
@@ -80,6 +82,26 @@ void PrintTable(const BenchReport& report, const Flags& flags,
   PrintNow(out);
 }
 
+// A program that compares us with others interleaves them: a repetition for each line of standard
+// input, and a line of JSON for each repetition. The models stay loaded.
+void AnswerRequests(BenchOptions* options) {
+  options->next = [] {
+    std::string line;
+    PrintNow("{\"ready\": true}\n");
+    return static_cast<bool>(std::getline(std::cin, line));
+  };
+  options->sampled = [](const std::vector<BenchSample>& samples) {
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (const BenchSample& s : samples) {
+      json.push_back({{"prefill_tokens_per_second", s.prefill_tokens_per_second},
+                      {"decode_tokens_per_second", s.decode_tokens_per_second},
+                      {"read_bandwidth_bytes_per_second", s.read_bandwidth_bytes_per_second},
+                      {"bandwidth_share", s.bandwidth_share}});
+    }
+    PrintNow(Dump({{"samples", json}}) + "\n");
+  };
+}
+
 absl::Status Bench(Flags flags) {
   std::vector<OpenedModel> opened;
   std::vector<BenchSubject> subjects;
@@ -99,6 +121,7 @@ absl::Status Bench(Flags flags) {
   flags.bench.progress = [&](double fraction, const std::string& what) {
     progress.Update(fraction, what);
   };
+  if (flags.on_request) AnswerRequests(&flags.bench);
   auto report = RunBench(subjects, flags.bench);
   progress.Finish();
   if (!report.ok()) return report.status();
@@ -124,7 +147,15 @@ void AddBenchCommand(CLI::App& app, Action* action) {
   command->add_option("--repeat", flags->bench.repeat, "Repetitions")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
+  command
+      ->add_option("--sequences", flags->bench.sequences,
+                   "Sequences decoded together, each after a prompt of its own")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   command->add_flag("--json", flags->json, "Print JSON");
+  command->add_flag("--on-request", flags->on_request,
+                    "Repeat for each line of standard input, with a line of JSON for each; the "
+                    "report follows its end");
   flags->model_flags.AddTo(*command);
   command->callback([flags, action] { *action = [flags] { return Bench(*flags); }; });
 }

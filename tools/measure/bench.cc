@@ -27,7 +27,7 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// One model with its cache and activations: a sequence that can be run again and again.
+// One model with its cache and activations: sequences that can be run again and again.
 class Runner {
  public:
   static absl::StatusOr<std::unique_ptr<Runner>> Create(const BenchSubject& subject,
@@ -36,25 +36,31 @@ class Runner {
   double PrefillSeconds();
   // Continues after a prefill.
   double DecodeSeconds();
-  double KvBytesPerStep() const;
+  double KvBytesPerToken() const;
 
  private:
-  int32_t Step(const int32_t* tokens, int64_t count, int64_t position);
+  const int32_t* BlocksOf(int64_t sequence) const {
+    return block_ids_.data() + sequence * blocks_per_sequence_;
+  }
+  // Runs the batch; the greedy next token of each logit row goes to `next`.
+  void Step(int32_t* next);
 
   const FactoredModel* model_ = nullptr;
   BenchOptions options_;
   std::optional<KvCache> cache_;
   std::unique_ptr<Workspace> workspace_;
-  std::vector<int32_t> block_ids_, prompt_;
+  int64_t blocks_per_sequence_ = 0;
+  std::vector<int32_t> block_ids_, prompt_;  // of all sequences
   BatchInput batch_;
-  int32_t next_ = 0;
+  std::vector<int32_t> next_;  // of each sequence
 };
 
 absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subject,
                                                        const BenchOptions& options) {
   const ModelShape& shape = subject.model->shape();
   const int64_t tokens = options.prompt_tokens + options.new_tokens;
-  if (options.prompt_tokens < 1 || options.new_tokens < 1 || tokens > shape.max_position) {
+  if (options.prompt_tokens < 1 || options.new_tokens < 1 || options.sequences < 1 ||
+      tokens > shape.max_position) {
     return absl::InvalidArgumentError(absl::StrCat(
         subject.path, ": ", options.prompt_tokens, " prompt tokens and ", options.new_tokens,
         " new ones do not fit its context of ", shape.max_position, " tokens"));
@@ -62,7 +68,8 @@ absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subje
   auto runner = std::make_unique<Runner>();
   runner->model_ = subject.model;
   runner->options_ = options;
-  const int64_t blocks = CeilDiv(tokens, kKvBlockTokens);
+  runner->blocks_per_sequence_ = CeilDiv(tokens, kKvBlockTokens);
+  const int64_t blocks = options.sequences * runner->blocks_per_sequence_;
   auto cache = KvCache::Create(subject.model->device(), {.num_layers = shape.num_layers,
                                                          .kv_heads = shape.kv_heads,
                                                          .head_dim = shape.head_dim,
@@ -70,68 +77,100 @@ absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subje
                                                          .dtype = subject.kv_dtype});
   if (!cache.ok()) return cache.status();
   runner->cache_ = *std::move(cache);
-  auto workspace =
-      subject.model->NewWorkspace({.max_tokens = std::min(kChunkTokens, options.prompt_tokens),
-                                   .max_logit_rows = 1,
-                                   .max_context = tokens});
+  auto workspace = subject.model->NewWorkspace(
+      {.max_tokens = std::max(options.sequences, std::min(kChunkTokens, options.prompt_tokens)),
+       .max_logit_rows = options.sequences,
+       .max_context = tokens});
   if (!workspace.ok()) return workspace.status();
   runner->workspace_ = *std::move(workspace);
   runner->block_ids_.resize(blocks);
   std::iota(runner->block_ids_.begin(), runner->block_ids_.end(), 0);
   std::mt19937 random(1);
   std::uniform_int_distribution<int32_t> pick(0, static_cast<int32_t>(shape.vocab_size) - 1);
-  for (int64_t i = 0; i < options.prompt_tokens; ++i) runner->prompt_.push_back(pick(random));
+  runner->prompt_.resize(options.sequences * options.prompt_tokens);
+  for (int32_t& token : runner->prompt_) token = pick(random);
+  runner->next_.resize(options.sequences);
   return runner;
 }
 
-// Runs `count` tokens at `position` and returns the greedy next token.
-int32_t Runner::Step(const int32_t* tokens, int64_t count, int64_t position) {
-  batch_.Clear();
-  batch_.AddSequence(tokens, count, position, block_ids_.data());
-  batch_.logit_rows.push_back(static_cast<int32_t>(count) - 1);
+void Runner::Step(int32_t* next) {
   const MatrixView logits = Forward(*model_, batch_, &*cache_, *workspace_);
-  const float* row = logits.Row<float>(0);
-  return static_cast<int32_t>(std::max_element(row, row + logits.cols) - row);
+  for (int64_t i = 0; i < batch_.num_logits(); ++i) {
+    const float* row = logits.Row<float>(i);
+    next[i] = static_cast<int32_t>(std::max_element(row, row + logits.cols) - row);
+  }
 }
 
+// Of one sequence: the time of all over their number.
 double Runner::PrefillSeconds() {
   const Clock::time_point start = Clock::now();
-  for (int64_t done = 0; done < options_.prompt_tokens; done += kChunkTokens) {
-    next_ =
-        Step(prompt_.data() + done, std::min(kChunkTokens, options_.prompt_tokens - done), done);
+  for (int64_t s = 0; s < options_.sequences; ++s) {
+    const int32_t* prompt = prompt_.data() + s * options_.prompt_tokens;
+    for (int64_t done = 0; done < options_.prompt_tokens; done += kChunkTokens) {
+      const int64_t count = std::min(kChunkTokens, options_.prompt_tokens - done);
+      batch_.Clear();
+      batch_.AddSequence(prompt + done, count, done, BlocksOf(s));
+      batch_.logit_rows.push_back(static_cast<int32_t>(count) - 1);
+      Step(&next_[s]);
+    }
   }
-  return SecondsSince(start);
+  return SecondsSince(start) / static_cast<double>(options_.sequences);
 }
 
 double Runner::DecodeSeconds() {
   const Clock::time_point start = Clock::now();
   for (int64_t i = 0; i < options_.new_tokens; ++i) {
-    const int32_t token = next_;
-    next_ = Step(&token, 1, options_.prompt_tokens + i);
+    batch_.Clear();
+    for (int64_t s = 0; s < options_.sequences; ++s) {
+      batch_.AddSequence(&next_[s], 1, options_.prompt_tokens + i, BlocksOf(s));
+      batch_.logit_rows.push_back(static_cast<int32_t>(s));
+    }
+    Step(next_.data());
   }
   return SecondsSince(start);
 }
 
-double Runner::KvBytesPerStep() const {
+double Runner::KvBytesPerToken() const {
   const double context = static_cast<double>(options_.prompt_tokens) +
                          static_cast<double>(options_.new_tokens + 1) / 2;
   return context * static_cast<double>(KvCache::BytesPerToken(cache_->options()));
 }
 
-struct Samples {
-  std::vector<double> prefill, decode, share;
-};
+BenchSample Measure(const BenchSubject& subject, Runner& runner, ReadProbe& probe,
+                    const BenchOptions& options) {
+  const auto sequences = static_cast<double>(options.sequences);
+  BenchSample sample;
+  sample.read_bandwidth_bytes_per_second =
+      probe.Measure(subject.model->device().stream(), kProbeRepeats);
+  sample.prefill_tokens_per_second =
+      static_cast<double>(options.prompt_tokens) / runner.PrefillSeconds();
+  const double steps = static_cast<double>(options.new_tokens) / runner.DecodeSeconds();
+  sample.decode_tokens_per_second = steps * sequences;
+  const double bytes = static_cast<double>(subject.model->weight_bytes_per_token()) +
+                       sequences * runner.KvBytesPerToken();
+  sample.bandwidth_share = steps * bytes / sample.read_bandwidth_bytes_per_second;
+  return sample;
+}
 
-BenchResult Summarise(const BenchSubject& subject, const Runner& runner, const Samples& own,
-                      const Samples& first) {
-  return {.path = subject.path,
-          .prefill_tokens_per_second = Median(own.prefill),
-          .decode_tokens_per_second = Median(own.decode),
-          .weight_bytes_per_token = subject.model->weight_bytes_per_token(),
-          .kv_bytes_per_token = runner.KvBytesPerStep(),
-          .bandwidth_share = Median(own.share),
-          .prefill_ratio = PairedRatio(own.prefill, first.prefill),
-          .decode_ratio = PairedRatio(own.decode, first.decode)};
+std::vector<double> Column(const std::vector<BenchSample>& samples, double BenchSample::*field) {
+  std::vector<double> column;
+  for (const BenchSample& sample : samples) column.push_back(sample.*field);
+  return column;
+}
+
+BenchResult Summarise(const BenchSubject& subject, const Runner& runner,
+                      const std::vector<BenchSample>& own, const std::vector<BenchSample>& first) {
+  const auto prefill = Column(own, &BenchSample::prefill_tokens_per_second);
+  const auto decode = Column(own, &BenchSample::decode_tokens_per_second);
+  return {
+      .path = subject.path,
+      .prefill_tokens_per_second = Median(prefill),
+      .decode_tokens_per_second = Median(decode),
+      .weight_bytes_per_token = subject.model->weight_bytes_per_token(),
+      .kv_bytes_per_token = runner.KvBytesPerToken(),
+      .bandwidth_share = Median(Column(own, &BenchSample::bandwidth_share)),
+      .prefill_ratio = PairedRatio(prefill, Column(first, &BenchSample::prefill_tokens_per_second)),
+      .decode_ratio = PairedRatio(decode, Column(first, &BenchSample::decode_tokens_per_second))};
 }
 
 }  // namespace
@@ -160,25 +199,22 @@ absl::StatusOr<BenchReport> RunBench(const std::vector<BenchSubject>& subjects,
     added_bytes.push_back(ResidentBytes() - before);
   }
   ReadProbe probe;
-  std::vector<Samples> samples(subjects.size());
+  std::vector<std::vector<BenchSample>> samples(subjects.size());  // by model
   std::vector<double> bandwidths;
-  const auto tokens = static_cast<double>(options.new_tokens);
-  for (int repetition = 0; repetition < options.repeat; ++repetition) {
+  for (int repetition = 0; options.next ? options.next() : repetition < options.repeat;
+       ++repetition) {
+    std::vector<BenchSample> now;
     for (size_t i = 0; i < subjects.size(); ++i) {
-      if (options.progress) {
+      if (options.progress && !options.next) {
         options.progress(static_cast<double>(repetition * subjects.size() + i) /
                              static_cast<double>(options.repeat * subjects.size()),
                          subjects[i].path);
       }
-      const double bandwidth = probe.Measure(subjects[i].model->device().stream(), kProbeRepeats);
-      bandwidths.push_back(bandwidth);
-      samples[i].prefill.push_back(static_cast<double>(options.prompt_tokens) /
-                                   runners[i]->PrefillSeconds());
-      samples[i].decode.push_back(tokens / runners[i]->DecodeSeconds());
-      const double bytes = static_cast<double>(subjects[i].model->weight_bytes_per_token()) +
-                           runners[i]->KvBytesPerStep();
-      samples[i].share.push_back(samples[i].decode.back() * bytes / bandwidth);
+      now.push_back(Measure(subjects[i], *runners[i], probe, options));
+      samples[i].push_back(now.back());
+      bandwidths.push_back(now.back().read_bandwidth_bytes_per_second);
     }
+    if (options.sampled) options.sampled(now);
   }
   BenchReport report{.read_bandwidth_bytes_per_second = Median(bandwidths)};
   for (size_t i = 0; i < subjects.size(); ++i) {

@@ -1,5 +1,5 @@
-// Speed of models measured side by side: prefill and decode of one sequence, interleaved over
-// repetitions, beside the machine's read bandwidth measured in the same minutes.
+// Speed of models measured side by side: prefill of one sequence and decode of one or several,
+// interleaved over repetitions, beside the machine's read bandwidth measured in the same minutes.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,23 @@
 
 namespace rankine {
 
+// What one repetition gave for one model.
+struct BenchSample {
+  double prefill_tokens_per_second = 0;
+  double decode_tokens_per_second = 0;  // of all sequences together
+  double read_bandwidth_bytes_per_second = 0;
+  double bandwidth_share = 0;
+};
+
 struct BenchOptions {
   int64_t prompt_tokens = 512;
   int64_t new_tokens = 64;
+  int64_t sequences = 1;  // decoded together, each with a prompt of its own
   int repeat = 5;
+  // Called before each repetition: false ends the run. When set, `repeat` does not count.
+  std::function<bool()> next;
+  // Called after each repetition, with a sample for each model.
+  std::function<void(const std::vector<BenchSample>& samples)> sampled;
   // Called with the share of the work that is done.
   std::function<void(double fraction, const std::string& what)> progress;
 };
@@ -34,8 +47,10 @@ struct BenchResult {
   double prefill_tokens_per_second = 0;  // medians
   double decode_tokens_per_second = 0;
   int64_t weight_bytes_per_token = 0;
-  double kv_bytes_per_token = 0;  // read by one decode step, on average over the new tokens
-  // Weights plus KV read per second over the read bandwidth of the same repetition; median.
+  // Read for one token of a decode step, on average over the new tokens.
+  double kv_bytes_per_token = 0;
+  // Of one step of all sequences: weights plus KV read per second over the read bandwidth of the
+  // same repetition; median.
   double bandwidth_share = 0;
   int64_t resident_bytes = 0;  // RSS: weights, KV cache and activations
   Interval prefill_ratio;      // to the first model

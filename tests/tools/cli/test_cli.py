@@ -110,6 +110,17 @@ class CliTest(unittest.TestCase):
             self.assertEqual(model["weight_bytes_per_token"], 2 * (49152 * 576 + 30 * (
                 2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)))
 
+    def test_bench_on_request_gives_a_sample_for_each_line(self):
+        result = run("bench", MODEL, "--prompt-tokens", "8", "--new-tokens", "2", "--sequences", "3", "--json",
+                     "--on-request", input="\n\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([sorted(line)[0] for line in lines[:-1]], ["ready", "samples", "ready", "samples", "ready"])
+        for line in lines[1:-1:2]:
+            self.assertEqual(len(line["samples"]), 1)
+            self.assertTrue(all(value > 0 for value in line["samples"][0].values()), line)
+        self.assertEqual(lines[-1]["sequences"], 3)
+
     def test_factorize_executes_factors_without_a_dense_copy(self):
         out = self.path("factored")
         report = run_json("factorize", MODEL, out, "--method", "svd-llm", "--keep", "0.5", "--calibration", self.text,
