@@ -2,11 +2,11 @@
 #include <CLI/CLI.hpp>
 
 #include "absl/strings/str_format.h"
+#include "models/encode/encoding_name.h"
 #include "tools/cli/command.h"
 #include "tools/cli/json.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
-#include "tools/synth/encoding_flag.h"
 #include "tools/synth/shapes.h"
 #include "tools/synth/synth.h"
 
@@ -26,8 +26,15 @@ const std::map<std::string, SynthForm> kForms = {{"dense", SynthForm::kDense},
                                                  {"mpo", SynthForm::kMpo},
                                                  {"qlr", SynthForm::kQlr}};
 
+absl::StatusOr<Encoding> ParseFlag(const std::string& flag, const std::string& text) {
+  auto encoding = ParseEncoding(text);
+  if (encoding.ok()) return encoding;
+  return absl::Status(encoding.status().code(),
+                      absl::StrCat(flag, ": ", encoding.status().message()));
+}
+
 absl::Status ParseEncodings(Flags* flags) {
-  auto encoding = ParseEncodingFlag("--encode", flags->encode);
+  auto encoding = ParseFlag("--encode", flags->encode);
   if (!encoding.ok()) return encoding.status();
   FormOptions& form = flags->synth.form;
   form.encoding = form.factor_encoding = *encoding;
@@ -36,12 +43,12 @@ absl::Status ParseEncodings(Flags* flags) {
     if (form.form == SynthForm::kDense) {
       return absl::InvalidArgumentError("--factor-encode does not go with --form dense");
     }
-    auto factors = ParseEncodingFlag("--factor-encode", flags->factor_encode);
+    auto factors = ParseFlag("--factor-encode", flags->factor_encode);
     if (!factors.ok()) return factors.status();
     form.factor_encoding = *factors;
   }
   if (flags->encode_head.empty()) return absl::OkStatus();
-  auto head = ParseEncodingFlag("--encode-head", flags->encode_head);
+  auto head = ParseFlag("--encode-head", flags->encode_head);
   if (!head.ok()) return head.status();
   flags->synth.head_encoding = *head;
   return absl::OkStatus();

@@ -1,10 +1,12 @@
 #include "tools/synth/random_core.h"
 
 #include <cmath>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/api/block_rows.h"
 #include "kernels/base/math.h"
+#include "models/encode/block_storage.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -14,7 +16,12 @@ namespace {
 // half-integer lattice (mean squared norm 9.07), shifted by a quarter.
 constexpr float kE8pStddev = 1.09f;
 
-// Root mean square of uniform codes about their centre.
+// f16 offsets beside scales of two levels.
+bool OffsetsStandApart(const Encoding& e) {
+  return e.offset == OffsetKind::kPerGroup && e.HasTwoLevelScales();
+}
+
+// Root mean square of uniform codes about where their offset puts zero.
 float CodeStddev(const Encoding& e) {
   if (e.kind == EncodingKind::kE8P) return kE8pStddev;
   double sum = 0;
@@ -23,7 +30,21 @@ float CodeStddev(const Encoding& e) {
     return static_cast<float>(std::sqrt(sum / 16));
   }
   const double levels = 1 << e.bits;
-  return static_cast<float>(std::sqrt((levels * levels - 1) / 12));
+  // Offsets that are not made of the scales (see Fill) leave the codes where they are: from 0 up.
+  const double mean = OffsetsStandApart(e) ? (levels - 1) / 2 : 0;
+  return static_cast<float>(std::sqrt((levels * levels - 1) / 12 + mean * mean));
+}
+
+// The same of the codes of two-level scales: 6 bits, or 8 bits with a sign. 1 where there are none.
+float ScaleCodeStddev(const Encoding& e) {
+  switch (e.scale) {
+    case ScaleKind::kTwoLevel:
+      return 36.6f;
+    case ScaleKind::kTwoLevelI8:
+      return 73.9f;
+    default:
+      return 1;
+  }
 }
 
 std::vector<int64_t> WithLast(std::vector<int64_t> shape, int64_t last) {
@@ -43,8 +64,6 @@ class CoreMaker {
     const Encoding& e = args_.encoding;
     if (e.IsFloat()) {
       AddValues();
-    } else if (e.kind == EncodingKind::kE8P) {
-      RK_RETURN_IF_ERROR(AddE8p());
     } else {
       RK_RETURN_IF_ERROR(AddBlocks());
     }
@@ -66,47 +85,54 @@ class CoreMaker {
     values.amplitude = args_.stddev * std::sqrt(3.0f);
   }
 
-  RandomTensor& AddCodes(int64_t row_bits) {
-    RandomTensor& codes =
-        Add("codes", tensor_ + ".codes", DType::kU8, WithLast(shape_, CeilDiv(row_bits, 8)));
-    codes.fill = RandomTensor::Fill::kBits;
-    codes.row_bits = row_bits;
-    return codes;
-  }
-
-  absl::Status AddE8p() {
-    if (shape_.back() % 8 != 0) {
+  absl::Status AddBlocks() {
+    const Encoding& e = args_.encoding;
+    if (e.kind == EncodingKind::kE8P && shape_.back() % 8 != 0) {
       return absl::InvalidArgumentError(absl::StrCat("matrix ", args_.matrix, ": core ", args_.name,
                                                      ": its rows of ", shape_.back(),
                                                      " are not whole e8p codewords of 8 weights"));
     }
-    AddCodes(shape_.back() / 8 * 16);
-    RandomTensor& scale = Add("scales", tensor_ + ".scales", DType::kF32, {1});
-    scale.fill = RandomTensor::Fill::kScales;
-    scale.amplitude = args_.stddev / kE8pStddev;
+    for (const BlockRole& role : BlockRoles(e, shape_.back())) {
+      const std::string name = absl::StrCat(tensor_, ".", role.role);
+      RandomTensor& tensor =
+          Add(role.role, name, role.dtype,
+              role.row_values == 0 ? std::vector<int64_t>{1} : WithLast(shape_, role.row_values));
+      Fill(role, &tensor);
+    }
     return absl::OkStatus();
   }
 
-  absl::Status AddBlocks() {
+  // Signs of scales are random, so that codes that are not symmetric about zero have no mean.
+  // Offsets are made of the numbers of the scales, so that they centre the codes of their group.
+  void Fill(const BlockRole& role, RandomTensor* tensor) const {
     const Encoding& e = args_.encoding;
-    if (e.HasTwoLevelScales() || e.offset == OffsetKind::kTwoLevel) {
-      return absl::UnimplementedError(absl::StrCat(
-          "matrix ", args_.matrix, ": random cores with scales of two levels are not supported"));
+    const std::string_view name = role.role;
+    const bool is_offset = name == "offsets" || name == "super_offsets";
+    const bool centres = is_offset && !OffsetsStandApart(e);
+    if (centres) {
+      const char* partner = name == "offsets" ? ".scales" : ".super_scales";
+      tensor->key = RandomKey(args_.seed, tensor_ + partner);
     }
-    AddCodes(shape_.back() * (e.kind == EncodingKind::kNf4 ? 4 : e.bits));
-    const int64_t groups = CeilDiv(shape_.back(), e.GroupColumns(shape_.back()));
-    const DType dtype = e.scale == ScaleKind::kF32 ? DType::kF32 : DType::kF16;
-    // Signs are random, so that codes that are not symmetric about zero have no mean.
-    RandomTensor scales = Add("scales", tensor_ + ".scales", dtype, WithLast(shape_, groups));
-    scales.fill = RandomTensor::Fill::kScales;
-    scales.amplitude = args_.stddev / CodeStddev(e);
-    out_.tensors.back() = scales;
-    if (!e.HasOffsets()) return absl::OkStatus();
-    RandomTensor& offsets = Add("offsets", tensor_ + ".offsets", dtype, WithLast(shape_, groups));
-    offsets.fill = RandomTensor::Fill::kScales;
-    offsets.key = scales.key;
-    offsets.amplitude = -scales.amplitude * static_cast<float>((1 << e.bits) - 1) / 2;
-    return absl::OkStatus();
+    if (role.dtype == DType::kU8 || role.dtype == DType::kI8) {
+      tensor->fill = RandomTensor::Fill::kBits;
+      tensor->row_bits = UsedBits(role);
+      return;
+    }
+    const float centre = static_cast<float>((1 << e.bits) - 1) / 2;
+    float scale = args_.stddev / CodeStddev(e);
+    if (centres || !is_offset) scale /= ScaleCodeStddev(e);
+    tensor->fill = RandomTensor::Fill::kScales;
+    tensor->amplitude = !is_offset ? scale : centres ? -scale * centre : args_.stddev / 4;
+  }
+
+  // Of a row of codes, or of codes of scales and offsets.
+  int64_t UsedBits(const BlockRole& role) const {
+    const Encoding& e = args_.encoding;
+    const int64_t cols = shape_.back();
+    if (role.dtype == DType::kI8) return 0;
+    if (std::string_view(role.role) != "codes") return CeilDiv(cols, e.GroupColumns(cols)) * 6;
+    if (e.kind == EncodingKind::kE8P) return cols * 2;
+    return cols * (e.kind == EncodingKind::kNf4 ? 4 : e.bits);
   }
 
   const RandomCoreArgs& args_;

@@ -26,7 +26,7 @@ struct RandomCoreArgs {
   uint64_t seed = 0;
 };
 
-// kUnimplemented: two-level scales.
+// kInvalidArgument: rows that are not whole codewords (e8p).
 absl::StatusOr<RandomCore> MakeRandomCore(const RandomCoreArgs& args);
 
 }  // namespace rankine

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "models/checkpoint/validate.h"
-#include "tools/synth/encoding_flag.h"
+#include "models/encode/encoding_name.h"
 #include "tools/synth/shapes.h"
 
 namespace rankine {
@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 Encoding Parse(const std::string& text) {
-  auto encoding = ParseEncodingFlag("--encode", text);
+  auto encoding = ParseEncoding(text);
   EXPECT_TRUE(encoding.ok()) << encoding.status();
   return encoding.value_or(Encoding{});
 }
@@ -58,7 +58,8 @@ TEST(MakeRandomMatrix, EveryFormInEveryEncodingIsValid) {
   };
   for (const char* name :
        {"f32", "f16", "bf16", "int2:g16", "int3:g32", "int4:g64", "int4:g32:offset", "int5:g128",
-        "int6:row", "int8:g64:offset", "nf4:g64", "nf4:row", "e8p"}) {
+        "int6:row", "int8:g64:offset", "nf4:g64", "nf4:row", "int4:g32:k:offset", "int6:g16:k8",
+        "int3:g32:f32", "int4:g32:k:offset16", "e8p"}) {
     for (FormOptions form : forms) {
       form.encoding = form.factor_encoding = Parse(name);
       // The last leg of an MPO core of these sizes is its second bond or an input leg of 8 or 4.
@@ -144,20 +145,6 @@ TEST(EvenFactors, AreAsEvenAsPossible) {
   EXPECT_THAT(EvenFactors(576, 4), ElementsAre(6, 6, 4, 4));
   EXPECT_THAT(EvenFactors(97, 2), IsEmpty());
   EXPECT_THAT(EvenFactors(6, 3), IsEmpty());
-}
-
-TEST(ParseEncodingFlag, ReadsWhatItWrites) {
-  for (const char* name : {"f32", "bf16", "f16", "int4:g64", "int4:g32:offset", "int8:row",
-                           "nf4:g64", "e8p", "int2:g16", "int3:g128:offset"}) {
-    EXPECT_EQ(EncodingFlagText(Parse(name)), name);
-  }
-  EXPECT_EQ(EncodingFlagText(Parse("int4")), "int4:g64");
-  for (const char* name : {"", "int7", "int4:64", "int4:g48", "nf4:g64:offset", "int4:g64:x",
-                           "int4:g64:offset:x", "e8p:g64", "bf16:g64", "fp8"}) {
-    EXPECT_THAT(std::string(ParseEncodingFlag("--encode", name).status().message()),
-                AllOf(HasSubstr("--encode"), HasSubstr(name)))
-        << name;
-  }
 }
 
 TEST(FindShape, KnowsTheModels) {

@@ -7,12 +7,13 @@
 #include <filesystem>
 #include <vector>
 
+#include "kernels/api/block_rows.h"
 #include "models/checkpoint/checkpoint.h"
+#include "models/encode/encoding_name.h"
 #include "models/loader.h"
 #include "models/text.h"
 #include "tests/testing/tiny_model.h"
 #include "tools/eval/window_runner.h"
-#include "tools/synth/encoding_flag.h"
 #include "tools/synth/shapes.h"
 
 namespace rankine {
@@ -23,7 +24,7 @@ using testing::ReadWholeFile;
 using testing::TempFolder;
 using testing::TinyLlamaConfig;
 
-Encoding Parse(const std::string& text) { return *ParseEncodingFlag("--encode", text); }
+Encoding Parse(const std::string& text) { return *ParseEncoding(text); }
 
 SynthOptions Tiny(FormOptions form, bool tied = false) {
   return {.config = TinyLlamaConfig({.hidden = 64, .intermediate = 96, .tied = tied}),
@@ -54,7 +55,8 @@ TEST(SynthesizeModel, EveryFormAndEncodingOpens) {
   };
   TempFolder temp;
   int count = 0;
-  for (const char* name : {"bf16", "f32", "int4:g64", "int8:g32:offset", "int3:row", "nf4:g64"}) {
+  for (const char* name :
+       {"bf16", "f32", "int4:g64", "int8:g32:offset", "int3:row", "nf4:g64", "int4:g32:k:offset"}) {
     for (FormOptions form : forms) {
       form.encoding = form.factor_encoding = Parse(name);
       const std::string out = temp / std::to_string(count++);
@@ -118,6 +120,38 @@ TEST(SynthesizeModel, RunsWithFiniteLogitsOfUnitSize) {
     const double mean = squares / static_cast<double>(4 * logits.cols);
     EXPECT_GT(mean, 0.3);
     EXPECT_LT(mean, 3);
+  }
+}
+
+// What the codes, scales and offsets decode to: for each encoding about the same distribution.
+TEST(SynthesizeModel, BlockEncodedValuesHaveTheirMeanAndVariance) {
+  for (const char* name : {"int2:g32", "int3:g16:f32", "int4:g64", "int4:g32:offset", "int8:row",
+                           "nf4:g64", "int4:g32:k:offset", "int6:g16:k8", "int4:g32:k:offset16"}) {
+    TempFolder temp;
+    SynthOptions options = Tiny({.encoding = Parse(name)});
+    options.config.hidden_size = 512;
+    options.config.head_dim = 128;
+    MustWrite(options, temp / "m");
+    const auto checkpoint = MustOpen(temp / "m");
+    ASSERT_NE(checkpoint, nullptr) << name;
+    const Core& core = checkpoint->factored()[0].terms[0].cores[0];
+    BlockRowsBuffer rows;
+    const absl::Status status = checkpoint->ReadBlockRows(core, 0, 512, 512, &rows);
+    ASSERT_TRUE(status.ok()) << name << ": " << status;
+    std::vector<float> values(512);
+    double sum = 0, squares = 0;
+    for (int64_t row = 0; row < 512; ++row) {
+      DecodeBlockRow(rows.view(), row, values.data());
+      for (const float v : values) {
+        sum += v;
+        squares += double{v} * v;
+      }
+    }
+    const double n = 512 * 512, deviation = 1 / std::sqrt(512.0);
+    // The mean of codes beside f16 offsets is 0.85 deviations, with a random sign for each of 1024
+    // super-blocks; five standard errors of that. All others are nearer to zero.
+    EXPECT_LT(std::abs(sum / n), 5 * 0.85 / std::sqrt(1024) * deviation) << name;
+    EXPECT_NEAR(std::sqrt(squares / n), deviation, 0.3 * deviation) << name;
   }
 }
 
