@@ -2,7 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "tools/cli/command.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
@@ -20,6 +24,7 @@ struct Flags {
   std::vector<std::string> models;
   ModelFlags model_flags;
   BenchOptions bench;
+  std::string prompt_ids;
   bool json = false, on_request = false;
 };
 
@@ -102,7 +107,26 @@ void AnswerRequests(BenchOptions* options) {
   };
 }
 
+// Token ids between white space; they are the prompt, and their number that of its tokens.
+absl::Status ReadPrompt(const std::string& path, BenchOptions* options) {
+  auto text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  for (const auto word : absl::StrSplit(*text, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+    int32_t id = 0;
+    if (!absl::SimpleAtoi(word, &id)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--prompt-ids: ", path, ": '", absl::CHexEscape(word), "' is no token id"));
+    }
+    options->prompt.push_back(id);
+  }
+  options->prompt_tokens = static_cast<int64_t>(options->prompt.size());
+  return absl::OkStatus();
+}
+
 absl::Status Bench(Flags flags) {
+  if (!flags.prompt_ids.empty()) {
+    if (auto status = ReadPrompt(flags.prompt_ids, &flags.bench); !status.ok()) return status;
+  }
   std::vector<OpenedModel> opened;
   std::vector<BenchSubject> subjects;
   for (const std::string& path : flags.models) {
@@ -141,6 +165,8 @@ void AddBenchCommand(CLI::App& app, Action* action) {
   command->add_option("--prompt-tokens", flags->bench.prompt_tokens, "Tokens of the prompt")
       ->capture_default_str()
       ->check(CLI::Range(1, kMaxTokens));
+  command->add_option("--prompt-ids", flags->prompt_ids,
+                      "A file of token ids: the prompt (default: random ones)");
   command->add_option("--new-tokens", flags->bench.new_tokens, "Tokens decoded after it")
       ->capture_default_str()
       ->check(CLI::Range(1, kMaxTokens));

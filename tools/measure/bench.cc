@@ -55,6 +55,19 @@ class Runner {
   std::vector<int32_t> next_;  // of each sequence
 };
 
+absl::Status CheckPrompt(const BenchSubject& subject, const BenchOptions& options) {
+  if (static_cast<int64_t>(options.prompt.size()) != options.prompt_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("the prompt has ", options.prompt.size(),
+                                                   " tokens, not ", options.prompt_tokens));
+  }
+  for (const int32_t token : options.prompt) {
+    if (token >= 0 && token < subject.model->shape().vocab_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(subject.path, ": token ", token, " of the prompt is outside its vocabulary"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subject,
                                                        const BenchOptions& options) {
   const ModelShape& shape = subject.model->shape();
@@ -85,10 +98,16 @@ absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subje
   runner->workspace_ = *std::move(workspace);
   runner->block_ids_.resize(blocks);
   std::iota(runner->block_ids_.begin(), runner->block_ids_.end(), 0);
+  if (!options.prompt.empty()) {
+    if (auto status = CheckPrompt(subject, options); !status.ok()) return status;
+  }
   std::mt19937 random(1);
   std::uniform_int_distribution<int32_t> pick(0, static_cast<int32_t>(shape.vocab_size) - 1);
   runner->prompt_.resize(options.sequences * options.prompt_tokens);
-  for (int32_t& token : runner->prompt_) token = pick(random);
+  for (size_t i = 0; i < runner->prompt_.size(); ++i) {
+    runner->prompt_[i] =
+        options.prompt.empty() ? pick(random) : options.prompt[i % options.prompt.size()];
+  }
   runner->next_.resize(options.sequences);
   return runner;
 }

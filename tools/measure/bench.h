@@ -25,6 +25,8 @@ struct BenchOptions {
   int64_t prompt_tokens = 512;
   int64_t new_tokens = 64;
   int64_t sequences = 1;  // decoded together, each with a prompt of its own
+  // Token ids of the prompt of all sequences, prompt_tokens of them; empty = random ones.
+  std::vector<int32_t> prompt;
   int repeat = 5;
   // Called before each repetition: false ends the run. When set, `repeat` does not count.
   std::function<bool()> next;
@@ -62,7 +64,8 @@ struct BenchReport {
   std::vector<BenchResult> models;
 };
 
-// kInvalidArgument when prompt and new tokens exceed a model's context.
+// kInvalidArgument when prompt and new tokens exceed a model's context, or the prompt its
+// vocabulary.
 absl::StatusOr<BenchReport> RunBench(const std::vector<BenchSubject>& subjects,
                                      const BenchOptions& options);
 
