@@ -24,6 +24,7 @@ struct OpTable {
   void (*convert)(const ConvertArgs&, Stream) = nullptr;
   void (*hadamard)(const HadamardArgs&, Stream) = nullptr;
   void (*permute)(const PermuteArgs&, Stream) = nullptr;
+  void (*add)(const AddArgs&, Stream) = nullptr;
   void (*rope_append)(const RopeAppendArgs&, Stream) = nullptr;
   void (*attention)(const AttentionArgs&, Stream) = nullptr;
 };

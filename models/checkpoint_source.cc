@@ -29,4 +29,13 @@ absl::Status CheckpointSource::ReadBlockRows(const Core& core, int64_t row_begin
   return checkpoint_.ReadBlockRows(core, row_begin, row_end, cols, out);
 }
 
+absl::StatusOr<int64_t> CheckpointSource::NumRows(const std::string& tensor) const {
+  const TensorInfo* info = checkpoint_.Find(tensor);
+  if (info == nullptr || info->shape.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", absl::CHexEscape(tensor), " is missing"));
+  }
+  return info->shape[0];
+}
+
 }  // namespace rankine

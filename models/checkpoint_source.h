@@ -14,6 +14,7 @@ class CheckpointSource : public TensorSource {
                         DType dtype, void* out) const override;
   absl::Status ReadBlockRows(const Core& core, int64_t row_begin, int64_t row_end, int64_t cols,
                              BlockRowsBuffer* out) const override;
+  absl::StatusOr<int64_t> NumRows(const std::string& tensor) const override;
 
  private:
   const Checkpoint& checkpoint_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "kernels/cpu/thread_pool.h"
@@ -14,6 +15,8 @@
 
 namespace rankine {
 namespace {
+
+constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
 
 int64_t Padded(int64_t columns) { return RoundUp(columns, kColumnPad); }
 
@@ -44,10 +47,11 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
     const ForwardLimits& limits) const {
   auto ws = std::make_unique<LlamaWorkspace>();
   ws->limits = limits;
-  int64_t widest_output = 0, widest_z = 0;
+  int64_t widest_output = 0, group_bytes = 0;
+  const int64_t input_rows = std::max(limits.max_tokens, limits.max_logit_rows);
   for (const LinearGroup* group : groups()) {
     if (group != &*head_) widest_output = std::max(widest_output, group->output_columns());
-    widest_z = std::max(widest_z, group->intermediate_columns());
+    group_bytes = std::max(group_bytes, group->workspace_bytes(input_rows));
   }
   absl::Status failed;
   auto allocate = [&](int64_t num_rows, int64_t columns) -> void* {
@@ -71,8 +75,9 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
   const int64_t rows = limits.max_tokens, half = config_.head_dim / 2;
   ws->hidden_view =
       View(allocate(rows, Padded(config_.hidden_size)), DType::kF32, rows, config_.hidden_size);
-  ws->input = allocate(std::max(rows, limits.max_logit_rows), Padded(MaxInputColumns()));
-  ws->intermediate = allocate(std::max(rows, limits.max_logit_rows), widest_z);
+  ws->input = allocate(input_rows, Padded(MaxInputColumns()));
+  ws->quantized = allocate(input_rows, QuantizedRowBytes(MaxInputColumns()) / kFloatBytes);
+  ws->group = allocate(1, CeilDiv(group_bytes, kFloatBytes));
   ws->projected = static_cast<float*>(allocate(rows, widest_output));
   ws->cos = static_cast<float*>(allocate(rows, half));
   ws->sin = static_cast<float*>(allocate(rows, half));
@@ -81,7 +86,7 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
   const int64_t scratch =
       AttentionWorkspaceBytes(rows, limits.max_context, config_.num_heads, config_.head_dim,
                               pool == nullptr ? 1 : pool->num_threads());
-  ws->attention = allocate(1, CeilDiv(scratch, static_cast<int64_t>(sizeof(float))));
+  ws->attention = allocate(1, CeilDiv(scratch, kFloatBytes));
   const int64_t logit_rows = limits.max_logit_rows;
   ws->logit_hidden = View(allocate(logit_rows, Padded(config_.hidden_size)), DType::kF32,
                           logit_rows, config_.hidden_size);
@@ -96,7 +101,7 @@ void LlamaModel::Embed(const BatchInput& batch, Workspace& workspace) const {
   const int64_t rows = batch.num_tokens();
   RK_CHECK(rows <= ws.limits.max_tokens);
   const LinearGroup& table = embedding_ ? *embedding_ : *head_;
-  device_->ops().gather_rows({.core = *table.dense_core(0),
+  device_->ops().gather_rows({.core = table.dense_core(0),
                               .ids = batch.token_ids.data(),
                               .num_ids = rows,
                               .out = FirstRows(ws.hidden_view, rows)},
@@ -104,32 +109,50 @@ void LlamaModel::Embed(const BatchInput& batch, Workspace& workspace) const {
   RopeTables(inverse_frequencies_, batch.positions.data(), rows, ws.cos, ws.sin);
 }
 
-void LlamaModel::Norm(const MatrixView& x, const Buffer& weight, const MatrixView& out) const {
+void LlamaModel::Norm(const MatrixView& x, const Buffer& weight, const GroupInput& out) const {
   device_->ops().rms_norm({.x = x,
                            .weight = weight.As<float>(),
                            .eps = static_cast<float>(config_.rms_norm_eps),
-                           .out = out},
+                           .out = out.dense,
+                           .quantized = out.quantized},
                           device_->stream());
 }
 
-// The group's input is in ws.input, written by the op before it.
-void LlamaModel::RunGroup(const LinearGroup& group, int64_t rows, Ws& ws, const MatrixView& y,
-                          bool accumulate, ActivationObserver* observer) const {
-  const MatrixView x = View(ws.input, group.compute(), rows, group.in_features());
-  if (observer != nullptr) observer->OnGroupInput(group.name(), x);
-  group.Run(*device_, x, y, ws.intermediate, accumulate);
+GroupInput LlamaModel::InputOf(const LinearGroup& group, int64_t rows, Ws& ws,
+                               const ActivationObserver* observer) const {
+  GroupInput input;
+  if (group.needs_dense() || observer != nullptr) {
+    input.dense = View(ws.input, group.needs_dense() ? group.compute() : DType::kF32, rows,
+                       group.in_features());
+  }
+  if (group.needs_quantized()) {
+    input.quantized = {.data = ws.quantized,
+                       .dtype = DType::kI8,
+                       .rows = rows,
+                       .cols = group.in_features(),
+                       .stride = QuantizedRowBytes(group.in_features())};
+  }
+  return input;
+}
+
+void LlamaModel::RunGroup(const LinearGroup& group, const GroupInput& x, Ws& ws,
+                          const MatrixView& y, bool accumulate,
+                          ActivationObserver* observer) const {
+  if (observer != nullptr) observer->OnGroupInput(group.name(), x.dense);
+  group.Run(*device_, x, y, ws.group, accumulate);
 }
 
 void LlamaModel::Attention(const LlamaLayer& layer, const BatchInput& batch, const KvLayer& cache,
                            Ws& ws, ActivationObserver* observer) const {
   const int64_t rows = batch.num_tokens(), head_dim = config_.head_dim;
   const MatrixView hidden = FirstRows(ws.hidden_view, rows);
-  Norm(hidden, layer.input_norm, View(ws.input, layer.qkv.compute(), rows, config_.hidden_size));
+  const GroupInput qkv_input = InputOf(layer.qkv, rows, ws, observer);
+  Norm(hidden, layer.input_norm, qkv_input);
   const MatrixView qkv{.data = ws.projected,
                        .rows = rows,
                        .cols = layer.qkv.output_columns(),
                        .stride = layer.qkv.output_columns()};
-  RunGroup(layer.qkv, rows, ws, qkv, /*accumulate=*/false, observer);
+  RunGroup(layer.qkv, qkv_input, ws, qkv, /*accumulate=*/false, observer);
   const MatrixView q = Slice(qkv, layer.qkv.output_column(0), config_.num_heads * head_dim);
   device_->ops().rope_append(
       {.q = q,
@@ -141,35 +164,42 @@ void LlamaModel::Attention(const LlamaLayer& layer, const BatchInput& batch, con
        .num_heads = config_.num_heads,
        .cache = cache},
       device_->stream());
-  device_->ops().attention(
-      {.q = q,
-       .out = View(ws.input, layer.o.compute(), rows, config_.num_heads * head_dim),
-       .sequences = batch.sequences.data(),
-       .num_sequences = static_cast<int64_t>(batch.sequences.size()),
-       .num_heads = config_.num_heads,
-       .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
-       .cache = cache,
-       .workspace = ws.attention},
-      device_->stream());
-  RunGroup(layer.o, rows, ws, hidden, /*accumulate=*/true, observer);
+  GroupInput o_input = InputOf(layer.o, rows, ws, observer);
+  if (o_input.dense.data == nullptr)
+    o_input.dense = View(ws.input, DType::kF32, rows, layer.o.in_features());
+  device_->ops().attention({.q = q,
+                            .out = o_input.dense,
+                            .sequences = batch.sequences.data(),
+                            .num_sequences = static_cast<int64_t>(batch.sequences.size()),
+                            .num_heads = config_.num_heads,
+                            .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                            .cache = cache,
+                            .workspace = ws.attention},
+                           device_->stream());
+  if (layer.o.needs_quantized()) {
+    device_->ops().convert({.x = o_input.dense, .out = o_input.quantized}, device_->stream());
+  }
+  RunGroup(layer.o, o_input, ws, hidden, /*accumulate=*/true, observer);
 }
 
 void LlamaModel::Mlp(const LlamaLayer& layer, int64_t rows, Ws& ws,
                      ActivationObserver* observer) const {
   const MatrixView hidden = FirstRows(ws.hidden_view, rows);
-  Norm(hidden, layer.post_attention_norm,
-       View(ws.input, layer.gate_up.compute(), rows, config_.hidden_size));
+  const GroupInput input = InputOf(layer.gate_up, rows, ws, observer);
+  Norm(hidden, layer.post_attention_norm, input);
   const MatrixView gate_up{.data = ws.projected,
                            .rows = rows,
                            .cols = layer.gate_up.output_columns(),
                            .stride = layer.gate_up.output_columns()};
-  RunGroup(layer.gate_up, rows, ws, gate_up, /*accumulate=*/false, observer);
+  RunGroup(layer.gate_up, input, ws, gate_up, /*accumulate=*/false, observer);
+  const GroupInput down_input = InputOf(layer.down, rows, ws, observer);
   device_->ops().silu_mul(
       {.gate = Slice(gate_up, layer.gate_up.output_column(0), config_.intermediate_size),
        .up = Slice(gate_up, layer.gate_up.output_column(1), config_.intermediate_size),
-       .out = View(ws.input, layer.down.compute(), rows, config_.intermediate_size)},
+       .out = down_input.dense,
+       .quantized = down_input.quantized},
       device_->stream());
-  RunGroup(layer.down, rows, ws, hidden, /*accumulate=*/true, observer);
+  RunGroup(layer.down, down_input, ws, hidden, /*accumulate=*/true, observer);
 }
 
 void LlamaModel::Layer(int64_t index, const BatchInput& batch, const KvCache* cache,
@@ -189,10 +219,10 @@ MatrixView LlamaModel::Head(const BatchInput& batch, Workspace& workspace) const
     std::memcpy(ws.logit_hidden.Row<float>(i), ws.hidden_view.Row<float>(batch.logit_rows[i]),
                 ws.hidden_view.stride * sizeof(float));
   }
-  Norm(FirstRows(ws.logit_hidden, rows), final_norm_,
-       View(ws.input, head_->compute(), rows, config_.hidden_size));
+  const GroupInput input = InputOf(*head_, rows, ws, nullptr);
+  Norm(FirstRows(ws.logit_hidden, rows), final_norm_, input);
   const MatrixView logits = FirstRows(ws.logits, rows);
-  RunGroup(*head_, rows, ws, logits, /*accumulate=*/false, nullptr);
+  RunGroup(*head_, input, ws, logits, /*accumulate=*/false, nullptr);
   return logits;
 }
 

@@ -57,8 +57,9 @@ absl::StatusOr<FactoredMatrix> LlamaLoader::Matrix(const std::string& name, int6
         "tensor ", weight->name, " does not have the shape [", out, ", ", in, "] of config.json"));
   }
   const bool has_bias = checkpoint_.Find(name + ".bias") != nullptr;
-  return DenseMatrix(name, out, in, Encoding::Float(weight->natural_dtype), weight->name,
-                     has_bias ? name + ".bias" : "");
+  const std::string bias = has_bias ? name + ".bias" : "";
+  if (weight->natural_encoding && !options_.weight_dtype) return BlocksMatrix(name, *weight, bias);
+  return DenseMatrix(name, out, in, Encoding::Float(weight->natural_dtype), weight->name, bias);
 }
 
 absl::Status LlamaLoader::Group(const std::vector<std::pair<std::string, int64_t>>& linears,
@@ -83,6 +84,7 @@ absl::Status LlamaLoader::Group(const std::vector<std::pair<std::string, int64_t
   auto loaded = LinearGroup::Load(device_, matrices,
                                   {.weight_dtype = dtype,
                                    .compute = ComputeDType(options_, dtype),
+                                   .int8_blocks = QuantizesActivations(options_),
                                    .extra_weight_bytes = options_.extra_weight_bytes},
                                   source_);
   if (!loaded.ok()) return loaded.status();
@@ -150,7 +152,7 @@ absl::StatusOr<std::unique_ptr<FactoredModel>> LlamaLoader::Load() {
       return status;
   }
   const LinearGroup& table = model->embedding_ ? *model->embedding_ : *model->head_;
-  if (table.dense_core(0) == nullptr) {
+  if (table.dense_core(0).data == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat(embedding, ": a factored embedding is not supported; factor other linears"));
   }

@@ -29,11 +29,12 @@ class LlamaWorkspace : public Workspace {
 
   ForwardLimits limits;
   std::vector<Buffer> buffers;
-  MatrixView hidden_view;        // f32 [max_tokens, hidden]
-  void* input = nullptr;         // what a group reads: [max_tokens, widest input], f32 or bf16
-  void* intermediate = nullptr;  // z of factored groups
-  float* projected = nullptr;    // f32 [max_tokens, widest group output]
-  float* cos = nullptr;          // f32 [max_tokens, head_dim / 2]
+  MatrixView hidden_view;      // f32 [max_tokens, hidden]
+  void* input = nullptr;       // what a group reads: [max_tokens, widest input], f32 or bf16
+  void* quantized = nullptr;   // the same as i8
+  void* group = nullptr;       // workspace of the groups' plans
+  float* projected = nullptr;  // f32 [max_tokens, widest group output]
+  float* cos = nullptr;        // f32 [max_tokens, head_dim / 2]
   float* sin = nullptr;
   void* attention = nullptr;  // scratch of the attention op
   MatrixView logit_hidden;    // f32 [max_logit_rows, hidden]
@@ -60,9 +61,12 @@ class LlamaModel : public FactoredModel {
   using Ws = LlamaWorkspace;
 
   int64_t MaxInputColumns() const;
-  void RunGroup(const LinearGroup& group, int64_t rows, Ws& ws, const MatrixView& y,
+  // Where the op before a group writes what it reads, in the forms that it and the observer need.
+  GroupInput InputOf(const LinearGroup& group, int64_t rows, Ws& ws,
+                     const ActivationObserver* observer) const;
+  void RunGroup(const LinearGroup& group, const GroupInput& x, Ws& ws, const MatrixView& y,
                 bool accumulate, ActivationObserver* observer) const;
-  void Norm(const MatrixView& x, const Buffer& weight, const MatrixView& out) const;
+  void Norm(const MatrixView& x, const Buffer& weight, const GroupInput& out) const;
   void Attention(const LlamaLayer& layer, const BatchInput& batch, const KvLayer& cache, Ws& ws,
                  ActivationObserver* observer) const;
   void Mlp(const LlamaLayer& layer, int64_t rows, Ws& ws, ActivationObserver* observer) const;

@@ -15,9 +15,10 @@
 namespace rankine {
 
 struct LoadOptions {
-  // Of all float cores in memory; absent: as stored, and bf16 for block formats.
+  // Of all float cores in memory, which matrices of GGUF blocks then become; absent: as stored.
   std::optional<DType> weight_dtype;
-  // Of activations in products (kF32 or kBF16); absent: bf16 for bf16 cores, f32 for others.
+  // Of activations in products: kF32, kBF16, or kI8, which quantises those that block-encoded cores
+  // read. Absent: kI8 for block-encoded cores, bf16 for bf16 cores, f32 for others.
   std::optional<DType> compute;
   int64_t extra_weight_bytes = 0;
 };
@@ -37,6 +38,9 @@ absl::StatusOr<std::unique_ptr<FactoredModel>> LoadModel(const Checkpoint& check
 
 // The dtype a core is held in, by the options and what is stored.
 DType ResidentDType(const LoadOptions& options, const TensorInfo& tensor);
+// Of activations that float cores read.
 DType ComputeDType(const LoadOptions& options, DType weight_dtype);
+// Whether block-encoded cores read int8.
+bool QuantizesActivations(const LoadOptions& options);
 
 }  // namespace rankine

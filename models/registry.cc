@@ -42,8 +42,12 @@ DType ResidentDType(const LoadOptions& options, const TensorInfo& tensor) {
 }
 
 DType ComputeDType(const LoadOptions& options, DType weight_dtype) {
-  if (options.compute) return *options.compute;
+  if (options.compute && *options.compute != DType::kI8) return *options.compute;
   return weight_dtype == DType::kBF16 ? DType::kBF16 : DType::kF32;
+}
+
+bool QuantizesActivations(const LoadOptions& options) {
+  return options.compute.value_or(DType::kI8) == DType::kI8;
 }
 
 }  // namespace rankine

@@ -47,6 +47,14 @@ struct HadamardArgs {
   MatrixView out;  // f32 [t, n]; may be x when that is f32
 };
 
+// y = x (+ bias) (+ y): what output transforms leave for a plan's last step.
+struct AddArgs {
+  MatrixView x;                 // f32 [t, n]
+  const float* bias = nullptr;  // [n]; null = 0
+  MatrixView y;                 // f32 [t, n]; not x
+  bool accumulate = false;
+};
+
 // out[t, k] = x[t, indices[k]].
 struct PermuteArgs {
   MatrixView x;                      // f32 or bf16 [t, n]

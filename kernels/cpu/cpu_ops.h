@@ -17,7 +17,7 @@ void FillProductsAvx512(OpTable* table);
 void FillProductsAvx512Vnni(OpTable* table);
 void FillProductsAvx512Bf16(OpTable* table);
 
-// rms_norm, silu_mul, convert, hadamard, permute
+// rms_norm, silu_mul, convert, hadamard, permute, add
 void FillElementwiseAvx2(OpTable* table);
 void FillElementwiseAvx512(OpTable* table);
 

@@ -263,6 +263,21 @@ void Permute(const PermuteArgs& args, Stream stream) {
           [&](int64_t begin, int64_t end) { PermuteRows(args, begin, end); });
 }
 
+void Add(const AddArgs& args, Stream stream) {
+  RK_CHECK(args.x.dtype == DType::kF32 && args.y.dtype == DType::kF32);
+  ForRows(stream, args.x.rows, args.x.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = args.x.Row<float>(row);
+      float* y = args.y.Row<float>(row);
+      StoreRow(y, args.x.cols, [&](int64_t i, size_t count) HWY_ATTR {
+        VF sum = LoadUpTo(x + i, count);
+        if (args.bias != nullptr) sum = hn::Add(sum, LoadUpTo(args.bias + i, count));
+        return args.accumulate ? hn::Add(sum, LoadUpTo(y + i, count)) : sum;
+      });
+    }
+  });
+}
+
 }  // namespace
 
 void FillElementwise(OpTable* table) {
@@ -271,6 +286,7 @@ void FillElementwise(OpTable* table) {
   table->convert = Convert;
   table->hadamard = Hadamard;
   table->permute = Permute;
+  table->add = Add;
 }
 
 }  // namespace HWY_NAMESPACE

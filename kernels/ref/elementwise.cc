@@ -125,6 +125,17 @@ void Permute(const PermuteArgs& args, Stream) {
   }
 }
 
+void Add(const AddArgs& args, Stream) {
+  for (int64_t row = 0; row < args.x.rows; ++row) {
+    float* y = args.y.Row<float>(row);
+    for (int64_t i = 0; i < args.x.cols; ++i) {
+      const float bias = args.bias == nullptr ? 0.0f : args.bias[i];
+      y[i] = args.x.Row<float>(row)[i] + bias + (args.accumulate ? y[i] : 0.0f);
+    }
+    for (int64_t i = args.x.cols; i < RoundUp(args.x.cols, kColumnPad); ++i) y[i] = 0;
+  }
+}
+
 }  // namespace
 
 void FillRefElementwise(OpTable* table) {
@@ -133,6 +144,7 @@ void FillRefElementwise(OpTable* table) {
   table->convert = Convert;
   table->hadamard = Hadamard;
   table->permute = Permute;
+  table->add = Add;
 }
 
 }  // namespace rankine

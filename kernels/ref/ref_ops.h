@@ -7,7 +7,7 @@ namespace rankine {
 
 void FillRefPacking(OpTable* table);      // pack_rows, pack_blocks, gather_rows
 void FillRefProducts(OpTable* table);     // products
-void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert, hadamard, permute
+void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert, hadamard, permute, add
 void FillRefAttention(OpTable* table);    // rope_append, attention
 
 }  // namespace rankine

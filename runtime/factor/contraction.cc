@@ -1,11 +1,12 @@
 #include "runtime/factor/contraction.h"
 
 #include <algorithm>
-#include <map>
+#include <bit>
 #include <set>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 
@@ -13,132 +14,155 @@ namespace rankine {
 namespace {
 
 constexpr size_t kMaxCores = 6;
+constexpr size_t kMaxLegs = 32;
 
-// A tensor of the network: legs as a bit mask over the term's leg names.
-struct Node {
-  uint32_t legs = 0;
-  bool has_x = false;
-  bool folded = false;
-  int64_t bytes_per_element = 0;  // of the widest core folded in
-  int64_t elements = 0;           // without the token leg
-  std::string expression;
-};
+// Bits per element, in sixteenths so that all encodings are whole: codes, and the scales and
+// offsets of a group.
+int64_t SixteenthBytes(const Encoding& e) {
+  if (e.IsFloat()) return 16 * static_cast<int64_t>(SizeOf(e.dtype));
+  if (e.kind == EncodingKind::kE8P) return 4;
+  const int64_t bits = e.kind == EncodingKind::kNf4 ? 4 : e.bits;
+  const int64_t scale = e.scale == ScaleKind::kF32 ? 4 : e.HasTwoLevelScales() ? 1 : 2;
+  const int64_t per_group = scale * (e.HasOffsets() ? 2 : 1);
+  return 2 * bits + (e.group == 0 ? 0 : 16 * per_group / e.group);
+}
 
 class Enumerator {
  public:
-  Enumerator(const FactoredMatrix& matrix, const Term& term);
-  std::vector<ContractionOrder> Run();
+  Enumerator(const FactoredMatrix& matrix, const Term& term)
+      : term_(term), legs_(LegsOf(matrix, term)), output_(MaskOf(legs_.output)) {}
+
+  std::vector<ContractionOrder> Run() {
+    all_ = (1u << term_.cores.size()) - 1;
+    Visit(all_, MaskOf(legs_.input), {.expression = "x"});
+    return std::move(orders_);
+  }
 
  private:
-  uint32_t LegBit(const std::string& name, int64_t extent);
-  int64_t Size(uint32_t legs) const;
-  Node Contract(const std::vector<Node>& nodes, size_t a, size_t b, ContractionOrder* order) const;
-  void Visit(const std::vector<Node>& nodes, const ContractionOrder& order);
+  // Legs of all cores in `cores`.
+  uint32_t Union(uint32_t cores) const {
+    uint32_t result = 0;
+    for (size_t i = 0; i < legs_.cores.size(); ++i) {
+      if (cores >> i & 1) result |= legs_.cores[i];
+    }
+    return result;
+  }
+  bool Connected(uint32_t cores) const;
+  void Step(uint32_t fold, uint32_t rest, uint32_t x_legs, const ContractionOrder& order);
+  void Visit(uint32_t left, uint32_t x_legs, const ContractionOrder& order);
 
-  std::map<std::string, int> leg_index_;
-  std::vector<int64_t> extents_;
-  uint32_t output_legs_ = 0;
-  std::vector<Node> leaves_;
-  std::set<std::string> seen_;
+  const Term& term_;
+  const TermLegs legs_;
+  const uint32_t output_;
+  uint32_t all_ = 0;
   std::vector<ContractionOrder> orders_;
 };
 
-int64_t BytesPerElement(const Encoding& encoding) {
-  return encoding.IsFloat() ? static_cast<int64_t>(SizeOf(encoding.dtype)) : 1;
+bool Enumerator::Connected(uint32_t cores) const {
+  uint32_t reached = cores & -cores;
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (size_t i = 0; i < legs_.cores.size(); ++i) {
+      const uint32_t bit = 1u << i;
+      if ((cores & bit) != 0 && (reached & bit) == 0 && (Union(reached) & legs_.cores[i]) != 0) {
+        reached |= bit;
+        grown = true;
+      }
+    }
+  }
+  return reached == cores;
 }
 
-Enumerator::Enumerator(const FactoredMatrix& matrix, const Term& term) {
-  for (const OuterLeg& leg : matrix.output_legs) output_legs_ |= LegBit(leg.name, leg.extent);
-  Node x{.has_x = true, .expression = "x"};
-  for (const OuterLeg& leg : matrix.input_legs) x.legs |= LegBit(leg.name, leg.extent);
-  x.elements = Size(x.legs);
-  leaves_.push_back(std::move(x));
-  // Cores are stored from the output side to the input side: x meets the last one first.
-  for (auto core = term.cores.rbegin(); core != term.cores.rend(); ++core) {
-    Node node{.bytes_per_element = BytesPerElement(core->encoding), .expression = core->name};
-    for (const LegRange& leg : core->legs) node.legs |= LegBit(leg.name, leg.extent);
-    node.elements = Size(node.legs);
-    leaves_.push_back(std::move(node));
+void Enumerator::Step(uint32_t fold, uint32_t rest, uint32_t x_legs,
+                      const ContractionOrder& order) {
+  const uint32_t needed = output_ | Union(rest);
+  ContractionStep step;
+  step.core_legs = Union(fold) & (needed | x_legs);
+  const uint32_t shared = step.core_legs & x_legs;
+  step.summed = shared & ~needed;
+  step.kept = shared & needed;
+  step.added = step.core_legs & ~x_legs;
+  step.is_scale = step.summed == 0 && step.added == 0;
+  step.core_elements = legs_.Size(step.core_legs);
+  step.multiply_adds_per_token = legs_.Size(step.core_legs | x_legs);
+  std::string names;
+  int64_t sixteenths = 0, largest = 0;
+  for (size_t i = 0; i < term_.cores.size(); ++i) {
+    if ((fold >> i & 1) == 0) continue;
+    step.cores.push_back(static_cast<int>(i));
+    absl::StrAppend(&names, names.empty() ? "" : " ", absl::CHexEscape(term_.cores[i].name));
+    // The encoding of a folding is that of its largest core, or the f32 that holds a block-encoded
+    // one.
+    if (const int64_t elements = legs_.Size(legs_.cores[i]); elements > largest) {
+      largest = elements;
+      sixteenths = SixteenthBytes(term_.cores[i].encoding);
+    }
+  }
+  if (step.cores.size() > 1) names = absl::StrCat("[", names, "]");
+  step.core_bytes = (step.core_elements * sixteenths + 15) / 16;
+  ContractionOrder next = order;
+  next.expression = order.steps.empty() ? absl::StrCat("x ", names)
+                                        : absl::StrCat("(", order.expression, ") ", names);
+  next.num_foldings += static_cast<int>(step.cores.size()) - 1;
+  const uint32_t result = (x_legs | step.core_legs) & ~step.summed;
+  next.steps.push_back(std::move(step));
+  if (rest == 0) {
+    next.is_dense = next.steps.size() == 1;
+    orders_.push_back(std::move(next));
+  } else {
+    Visit(rest, result, next);
   }
 }
 
-uint32_t Enumerator::LegBit(const std::string& name, int64_t extent) {
-  const auto [it, added] = leg_index_.try_emplace(name, static_cast<int>(extents_.size()));
-  if (added) extents_.push_back(extent);
-  return uint32_t{1} << it->second;
+void Enumerator::Visit(uint32_t left, uint32_t x_legs, const ContractionOrder& order) {
+  // Single cores from the input side (the last) first, so that the plain order comes first.
+  for (int i = static_cast<int>(term_.cores.size()) - 1; i >= 0; --i) {
+    if (left >> i & 1) Step(1u << i, left & ~(1u << i), x_legs, order);
+  }
+  for (uint32_t fold = left; fold != 0; fold = (fold - 1) & left) {
+    if (std::popcount(fold) > 1 && (fold == all_ || Connected(fold)))
+      Step(fold, left & ~fold, x_legs, order);
+  }
 }
 
-int64_t Enumerator::Size(uint32_t legs) const {
+}  // namespace
+
+int64_t TermLegs::Size(uint32_t mask) const {
   int64_t size = 1;
-  for (size_t i = 0; i < extents_.size(); ++i) {
-    if (legs >> i & 1) size *= extents_[i];
+  for (size_t i = 0; i < extents.size(); ++i) {
+    if (mask >> i & 1) size *= extents[i];
   }
   return size;
 }
 
-// Contracts nodes a and b. A leg is summed when no other node and no output needs it, which covers
-// legs shared by three cores.
-Node Enumerator::Contract(const std::vector<Node>& nodes, size_t a, size_t b,
-                          ContractionOrder* order) const {
-  uint32_t needed = output_legs_;
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    if (i != a && i != b) needed |= nodes[i].legs;
-  }
-  const uint32_t all = nodes[a].legs | nodes[b].legs;
-  Node result{.legs = all & needed, .has_x = nodes[a].has_x || nodes[b].has_x};
-  result.elements = Size(result.legs);
-  result.bytes_per_element = std::max(nodes[a].bytes_per_element, nodes[b].bytes_per_element);
-  const bool sums = result.legs != all;
-  if (result.has_x) {
-    const Node& core = nodes[a].has_x ? nodes[b] : nodes[a];
-    const Node& x = nodes[a].has_x ? nodes[a] : nodes[b];
-    order->steps.push_back({.core_elements = core.elements,
-                            .core_bytes = core.elements * core.bytes_per_element,
-                            .multiply_adds_per_token = Size(all),
-                            .is_scale = !sums && (core.legs & ~x.legs) == 0});
-    const std::string operand =
-        core.folded ? absl::StrCat("[", core.expression, "]") : core.expression;
-    const bool nested = x.expression != "x";
-    result.expression =
-        nested ? absl::StrCat("(", x.expression, ") ", operand) : absl::StrCat("x ", operand);
-  } else {
-    // The widest core that is not a mere vector decides the encoding of the result.
-    const Node& larger = nodes[a].elements >= nodes[b].elements ? nodes[a] : nodes[b];
-    result.bytes_per_element = larger.bytes_per_element;
-    result.folded = true;
-    result.expression =
-        absl::StrCat(nodes[std::max(a, b)].expression, " ", nodes[std::min(a, b)].expression);
-    ++order->num_foldings;
-  }
-  return result;
+int64_t TermLegs::Size(const std::vector<int>& legs) const { return Size(MaskOf(legs)); }
+
+uint32_t MaskOf(const std::vector<int>& legs) {
+  uint32_t mask = 0;
+  for (const int leg : legs) mask |= 1u << leg;
+  return mask;
 }
 
-void Enumerator::Visit(const std::vector<Node>& nodes, const ContractionOrder& order) {
-  if (nodes.size() == 1) {
-    if (!seen_.insert(nodes[0].expression).second) return;
-    orders_.push_back(order);
-    orders_.back().expression = nodes[0].expression;
-    orders_.back().is_dense = order.steps.size() == 1;
-    return;
+TermLegs LegsOf(const FactoredMatrix& matrix, const Term& term) {
+  TermLegs legs;
+  auto number = [&](const std::string& name, int64_t extent) {
+    const auto it = std::find(legs.names.begin(), legs.names.end(), name);
+    if (it != legs.names.end()) return static_cast<int>(it - legs.names.begin());
+    RK_CHECK(legs.names.size() < kMaxLegs);
+    legs.names.push_back(name);
+    legs.extents.push_back(extent);
+    return static_cast<int>(legs.names.size()) - 1;
+  };
+  for (const OuterLeg& leg : matrix.output_legs)
+    legs.output.push_back(number(leg.name, leg.extent));
+  for (const OuterLeg& leg : matrix.input_legs) legs.input.push_back(number(leg.name, leg.extent));
+  for (const Core& core : term.cores) {
+    uint32_t mask = 0;
+    for (const LegRange& leg : core.legs) mask |= 1u << number(leg.name, leg.extent);
+    legs.cores.push_back(mask);
   }
-  for (size_t a = 0; a < nodes.size(); ++a) {
-    for (size_t b = a + 1; b < nodes.size(); ++b) {
-      ContractionOrder next_order = order;
-      const Node merged = Contract(nodes, a, b, &next_order);
-      std::vector<Node> next = nodes;
-      next[a] = merged;
-      next.erase(next.begin() + static_cast<std::ptrdiff_t>(b));
-      Visit(next, next_order);
-    }
-  }
+  return legs;
 }
-
-std::vector<ContractionOrder> Enumerator::Run() {
-  Visit(leaves_, {});
-  return std::move(orders_);
-}
-
-}  // namespace
 
 int64_t ContractionOrder::weight_bytes() const {
   int64_t total = 0;
@@ -164,6 +188,16 @@ absl::StatusOr<std::vector<ContractionOrder>> EnumerateOrders(const FactoredMatr
                                                  " cores is not supported; at most ", kMaxCores));
   }
   RK_CHECK(!term.cores.empty());
+  std::set<std::string> legs;
+  for (const OuterLeg& leg : matrix.output_legs) legs.insert(leg.name);
+  for (const OuterLeg& leg : matrix.input_legs) legs.insert(leg.name);
+  for (const Core& core : term.cores) {
+    for (const LegRange& leg : core.legs) legs.insert(leg.name);
+  }
+  if (legs.size() > kMaxLegs) {
+    return absl::UnimplementedError(
+        absl::StrCat(matrix.name, ": a term of more than ", kMaxLegs, " legs is not supported"));
+  }
   return Enumerator(matrix, term).Run();
 }
 

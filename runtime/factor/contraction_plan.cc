@@ -2,7 +2,17 @@
 
 #include <algorithm>
 
+#include "kernels/api/quantized_rows.h"
+
 namespace rankine {
+namespace {
+
+int64_t RowBytes(DType dtype, int64_t columns) {
+  return dtype == DType::kI8 ? QuantizedRowBytes(columns)
+                             : columns * static_cast<int64_t>(SizeOf(dtype));
+}
+
+}  // namespace
 
 int64_t ContractionPlan::weight_bytes() const {
   int64_t total = 0;
@@ -12,23 +22,60 @@ int64_t ContractionPlan::weight_bytes() const {
   return total;
 }
 
+int64_t ContractionPlan::workspace_bytes(int64_t num_tokens) const {
+  return std::min(num_tokens, pass_tokens) * workspace_token_bytes +
+         static_cast<int64_t>(intermediates.size()) * kPlanSlackBytes;
+}
+
+DType ContractionPlan::SlotDType(int slot) const {
+  switch (slot) {
+    case kInputSlot:
+      return compute;
+    case kQuantizedSlot:
+      return DType::kI8;
+    case kOutputSlot:
+      return DType::kF32;
+    default:
+      return intermediates[slot - kFirstIntermediate].dtype;
+  }
+}
+
+StepCost ContractionPlan::CostOf(const PlanStep& step, int64_t num_tokens,
+                                 const DeviceProfile& profile) const {
+  StepCost cost;
+  for (const PlanProduct& p : step.products) {
+    cost.weight_bytes += p.weight_bytes;
+    cost.activation_bytes +=
+        num_tokens * p.rows * (RowBytes(SlotDType(p.x), p.k) + RowBytes(SlotDType(p.y), p.n));
+    cost.compute_seconds += 2.0 * static_cast<double>(num_tokens * p.multiply_adds_per_token()) /
+                            profile.flops_per_second(p.compute);
+  }
+  if (step.kind != StepKind::kProducts) {
+    const PlanElementwise& e = step.elementwise;
+    cost.activation_bytes +=
+        num_tokens * e.rows *
+        (RowBytes(SlotDType(e.x), e.columns) + RowBytes(SlotDType(e.y), e.columns));
+  }
+  return cost;
+}
+
 PlanPrediction ContractionPlan::Predict(int64_t num_tokens, const DeviceProfile& profile) const {
   PlanPrediction total;
   double seconds = 0;
-  for (const PlanStep& step : steps) {
-    int64_t bytes = 0, flops = 0;
-    for (const PlanProduct& p : step.products) {
-      const int64_t out_size =
-          p.y == Slot::kIntermediate ? static_cast<int64_t>(SizeOf(compute)) : 4;
-      bytes += p.weight_bytes +
-               num_tokens * (p.k * static_cast<int64_t>(SizeOf(compute)) + p.n * out_size);
-      flops += 2 * num_tokens * p.n * p.k;
+  // Each pass repeats the steps; weights that fit into the caches are read from memory once.
+  for (int64_t begin = 0; begin < num_tokens; begin += std::min(pass_tokens, num_tokens)) {
+    const int64_t tokens = std::min(pass_tokens, num_tokens - begin);
+    for (const PlanStep& step : steps) {
+      StepCost cost = CostOf(step, tokens, profile);
+      if (begin > 0 && weight_bytes() <= profile.l3_bytes) {
+        cost.activation_bytes += cost.weight_bytes;
+        cost.weight_bytes = 0;
+      }
+      seconds += cost.Seconds(profile);
+      total.bytes += cost.weight_bytes + cost.activation_bytes;
+      for (const PlanProduct& p : step.products)
+        total.flops += 2 * tokens * p.multiply_adds_per_token();
     }
-    seconds += profile.step_seconds +
-               std::max(static_cast<double>(bytes) / profile.read_bytes_per_second,
-                        static_cast<double>(flops) / profile.flops_per_second(compute));
-    total.bytes += bytes;
-    total.flops += flops;
   }
   total.microseconds = seconds * 1e6;
   return total;

@@ -1,6 +1,6 @@
 // Linear layers that read the same input (q, k, v; gate, up; or one alone), loaded and ready to
-// run: the packed cores and the plan. The V factors of the group stack into one product; an input
-// is read once.
+// run: the packed cores and the plan. Products of the group that read the same activations stack
+// into one; an input is read, transformed and quantised once.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "kernels/api/products.h"
 #include "runtime/device/device.h"
 #include "runtime/factor/contraction_plan.h"
+#include "runtime/factor/group_layout.h"
 #include "runtime/factor/planner.h"
 #include "runtime/factor/tensor_source.h"
 
@@ -23,8 +24,17 @@ namespace rankine {
 struct LinearGroupOptions {
   // The dtype of all float cores in memory (S and biases stay f32).
   DType weight_dtype = DType::kBF16;
-  DType compute = DType::kBF16;  // of activations in products: kF32 or kBF16
+  // Of activations in products with float cores: kF32 or kBF16.
+  DType compute = DType::kBF16;
+  // Block-encoded cores read activations quantised to int8; otherwise as `compute` says.
+  bool int8_blocks = true;
   int64_t extra_weight_bytes = 0;
+};
+
+// The input of a group, in the forms that it needs.
+struct GroupInput {
+  MatrixView dense;      // [num_tokens, in_features] of the group's compute(), pads zero
+  MatrixView quantized;  // the same as i8 (kernels/api/quantized_rows.h)
 };
 
 class LinearGroup {
@@ -43,36 +53,52 @@ class LinearGroup {
   const ContractionPlan& plan() const { return plan_; }
 
   // Dtype of all float cores in memory.
-  DType weight_dtype() const { return cores_[0].dtype; }
-  // Dtype that inputs of Run must have.
+  DType weight_dtype() const { return weight_dtype_; }
+  // Forms of the input that Run reads, and the dtype of the dense one (kF32 or kBF16).
+  bool needs_dense() const { return plan_.needs_dense; }
+  bool needs_quantized() const { return plan_.needs_quantized; }
   DType compute() const { return plan_.compute; }
   int64_t in_features() const { return plan_.input_columns; }
   // First column of matrix i in the output, a multiple of 16, and the columns of all.
   int64_t output_column(int i) const { return output_columns_[i]; }
   int64_t output_columns() const { return plan_.output_columns; }
-  int64_t intermediate_columns() const { return plan_.intermediate_columns; }
-  // The packed dense form of matrix i (a tied embedding is gathered from it); null when it runs as
-  // factors.
-  const PackedCore* dense_core(int i) const;
+  // Of the workspace that Run takes; at most that of a few hundred tokens.
+  int64_t workspace_bytes(int64_t num_tokens) const { return plan_.workspace_bytes(num_tokens); }
+  // The packed form of matrix i where it is one core without transforms (a tied embedding is
+  // gathered from it); data null when it runs as factors.
+  PackedCore dense_core(int i) const;
 
-  // y = W x (+ bias) (+ y when accumulate), for x [num_tokens, in_features] of dtype compute() and
-  // y f32 [num_tokens, output_columns]. `intermediate` has num_tokens x intermediate_columns
-  // elements of compute().
-  void Run(Device& device, const MatrixView& x, const MatrixView& y, void* intermediate,
-           bool accumulate) const;
+  // y = W x (+ bias) (+ y when accumulate), for inputs of num_tokens rows and y f32
+  // [num_tokens, output_columns]. The workspace is aligned to 64 bytes. Allocates nothing.
+  void Run(Device& device, const GroupInput& x, const MatrixView& y, void* workspace,
+           bool accumulate) const {
+    RunPlan(plan_, device, x, y, workspace, accumulate);
+  }
+
+  // The plan for the first `rank` slices of the sorted leg of every matrix that has one (all of
+  // them where there are fewer): a cheaper approximation from the same memory. kInvalidArgument
+  // when a matrix's plan has no such prefix, or not at that rank: a multiple of 16, and of 512
+  // where the leg is summed with a block-encoded core.
+  absl::StatusOr<ContractionPlan> PlanForRank(int64_t rank) const;
+  // Run by a plan of this group.
+  void RunPlan(const ContractionPlan& plan, Device& device, const GroupInput& x,
+               const MatrixView& y, void* workspace, bool accumulate) const;
 
   int64_t weight_bytes() const;
 
  private:
   friend class LinearGroupLoader;
+
   std::vector<FactoredMatrix> matrices_;
   std::vector<MatrixChoice> choices_;
   ContractionPlan plan_;
+  DType weight_dtype_ = DType::kF32;
   std::vector<int64_t> output_columns_;
-  std::vector<int> dense_cores_;  // index into cores_, -1 = factors
+  std::vector<DenseCore> dense_cores_;
   std::vector<Buffer> buffers_;
   std::vector<PackedCore> cores_;
-  std::vector<const float*> vectors_;  // scales and biases, padded to 16
+  std::vector<const float*> vectors_;        // scales, biases, signs and blocks, padded to 16
+  std::vector<const int32_t*> index_lists_;  // of permutations and gathers
 };
 
 }  // namespace rankine

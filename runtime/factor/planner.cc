@@ -5,122 +5,82 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "kernels/api/packed_core.h"
+#include "kernels/api/quantized_rows.h"
 
 namespace rankine {
 namespace {
 
 constexpr double kTie = 1.02;
 
-bool AllFloat(const Term& term) {
-  return std::all_of(term.cores.begin(), term.cores.end(),
-                     [](const Core& core) { return core.encoding.IsFloat(); });
+int64_t RowBytes(DType dtype, int64_t columns) {
+  return dtype == DType::kI8 ? QuantizedRowBytes(columns)
+                             : columns * static_cast<int64_t>(SizeOf(dtype));
 }
 
-// True for U[o,r] V[r,i] and U[o,r] S[r] V[r,i], stored in that order.
-bool IsTwoFactors(const FactoredMatrix& m, const Term& term) {
-  const size_t n = term.cores.size();
-  if (n != 2 && n != 3) return false;
-  if (m.output_legs.size() != 1 || m.input_legs.size() != 1) return false;
-  const Core &u = term.cores.front(), &v = term.cores.back();
-  if (u.legs.size() != 2 || v.legs.size() != 2) return false;
-  const std::string& r = u.legs[1].name;
-  if (u.legs[0].name != m.output_legs[0].name || v.legs[0].name != r ||
-      v.legs[1].name != m.input_legs[0].name) {
-    return false;
-  }
-  return n == 2 || (term.cores[1].legs.size() == 1 && term.cores[1].legs[0].name == r);
+// Whether a step's activations must be converted from what the step before it wrote.
+bool Converts(const Lowering& lowering, size_t index, const PlannerOptions& options) {
+  return index > 0 && ActivationsOf(lowering.steps[index], options) == DType::kI8;
 }
 
-// True when each core is all of its tensor: the loader reads whole rows.
-bool WholeRanges(const FactoredMatrix& m) {
-  for (const Core& core : m.terms[0].cores) {
-    for (const LegRange& leg : core.legs) {
-      if (leg.offset != 0) return false;
-      if (leg.stored_extent != 0 && leg.stored_extent != leg.extent) return false;
-    }
-  }
-  return true;
+int CountSteps(const Lowering& lowering, const PlannerOptions& options) {
+  int count = static_cast<int>(lowering.steps.size()) + lowering.num_gathers();
+  for (size_t i = 0; i < lowering.steps.size(); ++i)
+    count += Converts(lowering, i, options) ? 1 : 0;
+  return count;
 }
 
-// True for W[o,i]: rows of the tensor are rows of the matrix.
-bool IsOutputByInput(const FactoredMatrix& m, const Core& core) {
-  return m.output_legs.size() == 1 && m.input_legs.size() == 1 && core.legs.size() == 2 &&
-         core.legs[0].name == m.output_legs[0].name && core.legs[1].name == m.input_legs[0].name;
-}
-
-std::string LegNames(const Core& core) {
-  return absl::StrJoin(core.legs, ", ", [](std::string* out, const LegRange& leg) {
-    absl::StrAppend(out, absl::CHexEscape(leg.name));
-  });
-}
-
-// What keeps a whole matrix from running, whatever the order.
-std::string Unsupported(const FactoredMatrix& m) {
-  if (!m.input_transforms.empty() || !m.output_transforms.empty())
-    return "input or output transforms";
-  if (m.terms.size() != 1) return absl::StrCat("a sum of ", m.terms.size(), " terms");
-  if (!AllFloat(m.terms[0])) return "an encoding other than f32, f16 and bf16";
-  if (!WholeRanges(m)) return "cores shared by ranges of a leg";
-  const std::vector<Core>& cores = m.terms[0].cores;
-  if (cores.size() == 1) {
-    return IsOutputByInput(m, cores[0])
-               ? ""
-               : absl::StrCat("a dense core with legs [", LegNames(cores[0]),
-                              "] other than [output, input]");
-  }
-  if (IsTwoFactors(m, m.terms[0])) return "";
-  return absl::StrCat("a network of ", cores.size(), " cores other than U S V");
-}
-
-ExecutableForm FormOf(const FactoredMatrix& m, const ContractionOrder& order) {
-  if (order.is_dense) return ExecutableForm::kDense;
-  return order.num_foldings == 0 && IsTwoFactors(m, m.terms[0]) && order.num_products() == 2
-             ? ExecutableForm::kTwoFactors
-             : ExecutableForm::kNone;
-}
-
-double Seconds(const ContractionOrder& order, const PlannerOptions& options) {
+// At one token.
+double Seconds(const Term& term, const Lowering& lowering, const PlannerOptions& options) {
   double total = 0;
-  for (const ContractionStep& step : order.steps) {
-    if (step.is_scale) continue;
-    total += options.profile.step_seconds +
-             std::max(static_cast<double>(step.core_bytes) / options.profile.read_bytes_per_second,
-                      2.0 * static_cast<double>(step.multiply_adds_per_token) /
-                          options.profile.flops_per_second(options.compute));
+  for (size_t i = 0; i < lowering.steps.size(); ++i) {
+    const LoweredStep& step = lowering.steps[i];
+    const DType x = ActivationsOf(step, options);
+    const int64_t x_bytes = step.rows * RowBytes(x, step.k);
+    StepCost cost{.weight_bytes = PackedStepBytes(term, step, options.weight_dtype),
+                  .activation_bytes = x_bytes + step.out_elements() * 4};
+    cost.compute_seconds = 2.0 * static_cast<double>(step.multiply_adds_per_token()) /
+                           options.profile.flops_per_second(x);
+    total += cost.Seconds(options.profile);
+    const int passes = (step.gathers ? 1 : 0) + (Converts(lowering, i, options) ? 1 : 0);
+    total +=
+        passes * StepCost{.activation_bytes = 2 * 4 * step.rows * step.k}.Seconds(options.profile);
+  }
+  if (lowering.gathers_output) {
+    total += StepCost{.activation_bytes = 2 * 4 * lowering.steps.back().out_elements()}.Seconds(
+        options.profile);
   }
   return total;
 }
 
-int64_t StoredBytes(const FactoredMatrix& m) {
-  int64_t total = 0;
-  for (const Core& core : m.terms[0].cores) {
-    int64_t elements = 1;
-    for (const LegRange& leg : core.legs) elements *= leg.extent;
-    total += elements * static_cast<int64_t>(SizeOf(core.encoding.dtype));
+std::string BytesReason(const Term& term, const Candidate& candidate, int64_t limit) {
+  std::string why =
+      absl::StrCat("needs ", candidate.weight_bytes - limit, " bytes more than stored");
+  if (!candidate.lowering.decoded.empty()) {
+    absl::StrAppend(&why, " to hold core ", term.cores[candidate.lowering.decoded[0]].name,
+                    " as floats");
   }
-  return total;
+  return absl::StrCat(why, "; allow with --extra-weight-bytes");
 }
 
-absl::StatusOr<MatrixChoice> Candidates(const FactoredMatrix& m, const PlannerOptions& options) {
-  if (const std::string why = Unsupported(m); !why.empty()) {
-    return absl::UnimplementedError(absl::StrCat(m.name, ": this version can't execute ", why,
-                                                 "; it runs dense and U S V in f32, f16 and bf16"));
-  }
-  auto orders = EnumerateOrders(m, m.terms[0]);
-  if (!orders.ok()) return orders.status();
-  MatrixChoice result;
-  const int64_t limit = StoredBytes(m) + options.extra_weight_bytes;
-  for (ContractionOrder& order : *orders) {
-    Candidate candidate{.decode_microseconds = Seconds(order, options) * 1e6};
-    candidate.form = FormOf(m, order);
-    if (candidate.form == ExecutableForm::kNone) {
-      candidate.rejected = "no kernel for this order";
-    } else if (order.num_foldings > 0 && order.weight_bytes() > limit) {
-      candidate.rejected = absl::StrCat("needs ", order.weight_bytes() - limit,
-                                        " bytes more than stored; allow with --extra-weight-bytes");
+TermChoice Candidates(const FactoredMatrix& m, const Term& term,
+                      std::vector<ContractionOrder> orders, const PlannerOptions& options) {
+  TermChoice result;
+  const TermLegs legs = LegsOf(m, term);
+  const int64_t stored = orders[0].weight_bytes();  // of the order without foldings
+  for (ContractionOrder& order : orders) {
+    Candidate candidate{.weight_bytes = order.weight_bytes()};
+    if (Lower(legs, term, order, &candidate.lowering, &candidate.rejected)) {
+      candidate.weight_bytes = 0;
+      for (const LoweredStep& step : candidate.lowering.steps)
+        candidate.weight_bytes += PackedStepBytes(term, step, options.weight_dtype);
+      candidate.num_steps = CountSteps(candidate.lowering, options);
+      candidate.decode_microseconds = Seconds(term, candidate.lowering, options) * 1e6;
+      const bool other_form = order.num_foldings > 0 || !candidate.lowering.decoded.empty();
+      const int64_t limit = stored + options.extra_weight_bytes;
+      if (other_form && candidate.weight_bytes > limit)
+        candidate.rejected = BytesReason(term, candidate, limit);
     }
     candidate.order = std::move(order);
     result.candidates.push_back(std::move(candidate));
@@ -128,67 +88,144 @@ absl::StatusOr<MatrixChoice> Candidates(const FactoredMatrix& m, const PlannerOp
   return result;
 }
 
-// Regions and barriers are shared by the matrices of a group, so the group is priced as a whole:
-// bytes and operations add up, steps count once. With the few executable candidates a matrix has,
-// all combinations are tried.
+absl::Status NoCandidate(const FactoredMatrix& m, const TermChoice& term) {
+  std::string why;
+  for (const Candidate& candidate : term.candidates) {
+    if (why.find(candidate.rejected) == std::string::npos)
+      absl::StrAppend(&why, "; ", candidate.order.expression, ": ", candidate.rejected);
+    if (why.size() > 400) break;
+  }
+  return absl::UnimplementedError(
+      absl::StrCat(m.name, ": no order of its contraction is supported", why));
+}
+
+// Regions and barriers are shared by all terms of a group, so the group is priced as a whole: bytes
+// and operations add up, steps count once. For each number of steps that the group may take, each
+// term takes its cheapest candidate; then terms go back to fewer foldings while that costs no more
+// than a tie.
 class GroupSearch {
  public:
-  GroupSearch(std::vector<MatrixChoice>& choices, const PlannerOptions& options)
-      : choices_(choices), options_(options), current_(choices.size()) {}
+  GroupSearch(std::vector<TermChoice*> terms, const PlannerOptions& options)
+      : terms_(std::move(terms)), options_(options) {}
 
   void Run() {
-    Visit(0, 0, 0, 0);
-    best_foldings_ = std::numeric_limits<int>::max();
-    choosing_ = true;
-    Visit(0, 0, 0, 0);
+    int deepest = 0;
+    for (const TermChoice* term : terms_) {
+      for (const Candidate& c : term->candidates) deepest = std::max(deepest, c.num_steps);
+    }
+    double best = std::numeric_limits<double>::infinity();
+    for (int depth = 1; depth <= deepest; ++depth) {
+      std::vector<int> chosen;
+      const double seconds = Cheapest(depth, &chosen);
+      if (seconds < best) best = seconds;
+    }
+    int fewest = std::numeric_limits<int>::max();
+    for (int depth = 1; depth <= deepest; ++depth) {
+      std::vector<int> chosen;
+      const double seconds = Cheapest(depth, &chosen);
+      if (seconds > best * kTie) continue;
+      const int foldings = Unfold(depth, best * kTie - seconds, &chosen);
+      if (foldings >= fewest) continue;
+      fewest = foldings;
+      for (size_t i = 0; i < terms_.size(); ++i) terms_[i]->chosen = chosen[i];
+    }
   }
 
  private:
-  void Visit(size_t index, double seconds, int depth, int foldings) {
-    if (index == choices_.size()) {
-      Leaf(seconds + depth * options_.profile.step_seconds, foldings);
-      return;
-    }
-    const std::vector<Candidate>& candidates = choices_[index].candidates;
-    for (size_t c = 0; c < candidates.size(); ++c) {
-      if (!candidates[c].rejected.empty()) continue;
-      const int products = candidates[c].order.num_products();
-      current_[index] = static_cast<int>(c);
-      const double own =
-          candidates[c].decode_microseconds * 1e-6 - products * options_.profile.step_seconds;
-      Visit(index + 1, seconds + own, std::max(depth, products),
-            foldings + candidates[c].order.num_foldings);
-    }
+  // Of a candidate without its steps' overhead.
+  double Own(const Candidate& c) const {
+    return c.decode_microseconds * 1e-6 - c.num_steps * options_.profile.step_seconds;
   }
 
-  void Leaf(double seconds, int foldings) {
-    if (!choosing_) {
-      best_seconds_ = std::min(best_seconds_, seconds);
-    } else if (seconds <= best_seconds_ * kTie && foldings < best_foldings_) {
-      best_foldings_ = foldings;
-      for (size_t i = 0; i < choices_.size(); ++i) choices_[i].chosen = current_[i];
+  // Infinity when a term has no candidate of so few steps.
+  double Cheapest(int depth, std::vector<int>* chosen) const {
+    double total = depth * options_.profile.step_seconds;
+    for (const TermChoice* term : terms_) {
+      double least = std::numeric_limits<double>::infinity();
+      chosen->push_back(-1);
+      for (size_t c = 0; c < term->candidates.size(); ++c) {
+        const Candidate& candidate = term->candidates[c];
+        if (!candidate.rejected.empty() || candidate.num_steps > depth) continue;
+        if (Own(candidate) >= least) continue;
+        least = Own(candidate);
+        chosen->back() = static_cast<int>(c);
+      }
+      total += least;
     }
+    return total;
   }
 
-  std::vector<MatrixChoice>& choices_;
+  int Unfold(int depth, double spare_seconds, std::vector<int>* chosen) const {
+    int foldings = 0;
+    for (size_t i = 0; i < terms_.size(); ++i) {
+      const std::vector<Candidate>& candidates = terms_[i]->candidates;
+      const double now = Own(candidates[(*chosen)[i]]);
+      int best = (*chosen)[i];
+      for (size_t c = 0; c < candidates.size(); ++c) {
+        const Candidate& other = candidates[c];
+        if (!other.rejected.empty() || other.num_steps > depth) continue;
+        if (Own(other) - now > spare_seconds) continue;
+        const int delta = other.order.num_foldings - candidates[best].order.num_foldings;
+        if (delta < 0 || (delta == 0 && Own(other) < Own(candidates[best])))
+          best = static_cast<int>(c);
+      }
+      spare_seconds -= Own(candidates[best]) - now;
+      foldings += candidates[best].order.num_foldings;
+      (*chosen)[i] = best;
+    }
+    return foldings;
+  }
+
+  std::vector<TermChoice*> terms_;
   const PlannerOptions& options_;
-  std::vector<int> current_;
-  bool choosing_ = false;
-  double best_seconds_ = std::numeric_limits<double>::infinity();
-  int best_foldings_ = 0;
 };
+
+bool IsOneCore(const FactoredMatrix& m, const MatrixChoice& choice) {
+  return m.terms.size() == 1 && choice.terms[0].choice().order.is_dense &&
+         m.input_transforms.empty() && m.output_transforms.empty() &&
+         !choice.terms[0].choice().lowering.steps[0].gathers;
+}
 
 }  // namespace
 
+std::string MatrixChoice::expression() const {
+  std::string result;
+  for (const TermChoice& term : terms)
+    absl::StrAppend(&result, result.empty() ? "" : " + ", term.choice().order.expression);
+  return result;
+}
+
+int64_t PackedStepBytes(const Term& term, const LoweredStep& step, DType weight_dtype) {
+  return step.block_encoded ? PackedBytes(term.cores[step.cores[0]].encoding, step.n, step.k)
+                            : PackedBytes(weight_dtype, step.n, step.k);
+}
+
+DType ActivationsOf(const LoweredStep& step, const PlannerOptions& options) {
+  return step.block_encoded && options.int8_blocks ? DType::kI8 : options.compute;
+}
+
 absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMatrix> matrices,
                                                     const PlannerOptions& options) {
-  std::vector<MatrixChoice> choices;
-  for (const FactoredMatrix& m : matrices) {
-    auto choice = Candidates(m, options);
-    if (!choice.ok()) return choice.status();
-    choices.push_back(*std::move(choice));
+  std::vector<MatrixChoice> choices(matrices.size());
+  std::vector<TermChoice*> terms;
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    for (const Term& term : matrices[i].terms) {
+      auto orders = EnumerateOrders(matrices[i], term);
+      if (!orders.ok()) return orders.status();
+      choices[i].terms.push_back(Candidates(matrices[i], term, *std::move(orders), options));
+      const std::vector<Candidate>& candidates = choices[i].terms.back().candidates;
+      if (std::none_of(candidates.begin(), candidates.end(),
+                       [](const Candidate& c) { return c.rejected.empty(); })) {
+        return NoCandidate(matrices[i], choices[i].terms.back());
+      }
+    }
   }
-  GroupSearch(choices, options).Run();
+  for (MatrixChoice& choice : choices) {
+    for (TermChoice& term : choice.terms) terms.push_back(&term);
+  }
+  GroupSearch(std::move(terms), options).Run();
+  for (size_t i = 0; i < matrices.size(); ++i)
+    choices[i].is_dense = IsOneCore(matrices[i], choices[i]);
   return choices;
 }
 

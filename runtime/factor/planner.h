@@ -1,8 +1,8 @@
-// Chooses how each matrix of a LinearGroup is stored and contracted. The stored form is chosen
-// once, for all token counts, by the predicted time of one token (decode); another form than the
-// checkpoint's may cost at most extra_weight_bytes more memory. Candidates within 2% of the best
-// are ties, won by the fewest foldings: a folding rounds a product of cores that the checkpoint
-// keeps apart.
+// Chooses how each term of the matrices of a LinearGroup is stored and contracted. The stored form
+// is chosen once, for all token counts, by the predicted time of one token (decode); another form
+// than the checkpoint's may cost at most extra_weight_bytes more memory a term. Candidates within
+// 2% of the best are ties, won by the fewest foldings: a folding rounds a product of cores that the
+// checkpoint keeps apart.
 #pragma once
 
 #include <cstdint>
@@ -14,33 +14,46 @@
 #include "runtime/factor/contraction.h"
 #include "runtime/factor/device_profile.h"
 #include "runtime/factor/factored_matrix.h"
+#include "runtime/factor/lowering.h"
 
 namespace rankine {
 
 struct PlannerOptions {
   DeviceProfile profile = kPlanningProfile;
-  DType compute = DType::kF32;
+  DType compute = DType::kF32;        // of products with float cores: kF32 or kBF16
+  bool int8_blocks = true;            // block-encoded cores read quantised activations
+  DType weight_dtype = DType::kBF16;  // of cores that are folded or decoded, in memory
   int64_t extra_weight_bytes = 0;
 };
 
-// How a matrix can be executed, with the reason why not where it can't.
-enum class ExecutableForm : uint8_t { kNone, kDense, kTwoFactors };
-
 struct Candidate {
   ContractionOrder order;
-  ExecutableForm form = ExecutableForm::kNone;
+  Lowering lowering;               // of an order that can be executed
+  int64_t weight_bytes = 0;        // as packed; of an order that can't: as encoded
+  int num_steps = 0;               // regions: products, gathers and conversions in between
   std::string rejected;            // why it may not be chosen; empty = eligible
   double decode_microseconds = 0;  // alone, at one token
 };
 
-struct MatrixChoice {
+struct TermChoice {
   std::vector<Candidate> candidates;
   int chosen = -1;
   const Candidate& choice() const { return candidates[chosen]; }
 };
 
-// One choice per matrix. kUnimplemented names the matrix and its form when no candidate can be
-// executed.
+struct MatrixChoice {
+  std::vector<TermChoice> terms;
+  std::string expression() const;  // "x Q + (x R) L"
+  // All of it is one core [output, input], without transforms.
+  bool is_dense = false;
+};
+
+// Bytes of W [n, k] of a lowered step as packed, and the dtype that its activations have.
+int64_t PackedStepBytes(const Term& term, const LoweredStep& step, DType weight_dtype);
+DType ActivationsOf(const LoweredStep& step, const PlannerOptions& options);
+
+// One choice per matrix. Encodings are those that memory will hold. kUnimplemented names the matrix
+// and why when no candidate can be executed.
 absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMatrix> matrices,
                                                     const PlannerOptions& options);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/api/block_rows.h"
 #include "kernels/base/dtype.h"
 #include "runtime/factor/factored_matrix.h"
@@ -48,6 +49,8 @@ class TensorSource {
   // `cols`. kUnimplemented: a source without block-encoded tensors.
   virtual absl::Status ReadBlockRows(const Core& core, int64_t row_begin, int64_t row_end,
                                      int64_t cols, BlockRowsBuffer* out) const;
+  // The first extent of a tensor. kUnimplemented: a source that does not know.
+  virtual absl::StatusOr<int64_t> NumRows(const std::string& tensor) const;
 };
 
 }  // namespace rankine

@@ -53,7 +53,7 @@ void PrintJson(const BenchReport& report, const Flags& flags,
          {"bandwidth_share", m.bandwidth_share},
          {"resident_bytes", m.resident_bytes},
          {"weight_bytes", opened[i].model->weight_bytes()},
-         {"compute", Name(ComputeOf(*opened[i].model))},
+         {"compute", ComputeName(*opened[i].model)},
          {"kv_dtype", KvDTypeName(*KvDTypeOf(flags.model_flags, *opened[i].model))},
          {"prefill_ratio", ToJson(m.prefill_ratio)},
          {"decode_ratio", ToJson(m.decode_ratio)}});
@@ -74,15 +74,14 @@ void PrintTable(const BenchReport& report, const Flags& flags,
     const BenchResult& m = report.models[i];
     const std::string name =
         m.path.size() > 32 ? "..." + m.path.substr(m.path.size() - 29) : m.path;
-    absl::StrAppendFormat(&out, "%-32s %7s %6s %11s %10.1f %10.1f %5.0f%%  %-22s %s\n", name,
-                          Name(ComputeOf(*opened[i].model)),
-                          KvDTypeName(*KvDTypeOf(flags.model_flags, *opened[i].model)),
-                          FormatBytes(static_cast<double>(m.weight_bytes_per_token)),
-                          m.prefill_tokens_per_second, m.decode_tokens_per_second,
-                          m.bandwidth_share * 100,
-                          absl::StrFormat("%.2f [%.2f, %.2f]", m.decode_ratio.median,
-                                          m.decode_ratio.low, m.decode_ratio.high),
-                          FormatBytes(static_cast<double>(m.resident_bytes)));
+    absl::StrAppendFormat(
+        &out, "%-32s %7s %6s %11s %10.1f %10.1f %5.0f%%  %-22s %s\n", name,
+        ComputeName(*opened[i].model), KvDTypeName(*KvDTypeOf(flags.model_flags, *opened[i].model)),
+        FormatBytes(static_cast<double>(m.weight_bytes_per_token)), m.prefill_tokens_per_second,
+        m.decode_tokens_per_second, m.bandwidth_share * 100,
+        absl::StrFormat("%.2f [%.2f, %.2f]", m.decode_ratio.median, m.decode_ratio.low,
+                        m.decode_ratio.high),
+        FormatBytes(static_cast<double>(m.resident_bytes)));
   }
   PrintNow(out);
 }

@@ -39,7 +39,7 @@ absl::Status Eval(Flags flags) {
                                    {"tokens", result->tokens},
                                    {"windows", result->windows},
                                    {"context", flags.perplexity.context},
-                                   {"compute", Name(ComputeOf(*opened->model))},
+                                   {"compute", ComputeName(*opened->model)},
                                    {"kv_dtype", KvDTypeName(*kv_dtype)}};
     if (result->standard_error) json["standard_error"] = *result->standard_error;
     PrintNow(Dump(json) + "\n");

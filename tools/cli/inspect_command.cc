@@ -89,11 +89,28 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
   return out;
 }
 
+std::string StepName(StepKind kind) {
+  switch (kind) {
+    case StepKind::kProducts:
+      return "products";
+    case StepKind::kConvert:
+      return "convert";
+    case StepKind::kHadamard:
+      return "hadamard";
+    case StepKind::kPermute:
+      return "permute";
+    case StepKind::kAdd:
+      return "add";
+  }
+  return "";
+}
+
 Json CandidateJson(const Candidate& c) {
   return {{"expression", c.order.expression},
-          {"weight_bytes", c.order.weight_bytes()},
+          {"weight_bytes", c.weight_bytes},
           {"multiply_adds_per_token", c.order.multiply_adds_per_token()},
           {"products", c.order.num_products()},
+          {"steps", c.num_steps},
           {"decode_microseconds", c.decode_microseconds},
           {"rejected", c.rejected}};
 }
@@ -111,16 +128,25 @@ Json GroupJson(const LinearGroup& group, const DeviceProfile& profile) {
     Json matrix = {{"name", group.matrices()[i].name},
                    {"plan", group.plan().expressions[i]},
                    {"candidates", Json::array()}};
-    for (const Candidate& c : group.choices()[i].candidates)
-      matrix["candidates"].push_back(CandidateJson(c));
+    const std::vector<TermChoice>& terms = group.choices()[i].terms;
+    for (size_t t = 0; t < terms.size(); ++t) {
+      for (const Candidate& c : terms[t].candidates) {
+        matrix["candidates"].push_back(CandidateJson(c));
+        matrix["candidates"].back()["term"] = t;
+      }
+    }
     json["matrices"].push_back(std::move(matrix));
   }
   for (const PlanStep& step : group.plan().steps) {
     Json products = Json::array();
     for (const PlanProduct& p : step.products) {
-      products.push_back({{"n", p.n}, {"k", p.k}, {"weight_bytes", p.weight_bytes}});
+      products.push_back({{"n", p.n},
+                          {"k", p.k},
+                          {"rows", p.rows},
+                          {"compute", Name(p.compute)},
+                          {"weight_bytes", p.weight_bytes}});
     }
-    json["steps"].push_back(std::move(products));
+    json["steps"].push_back({{"kind", StepName(step.kind)}, {"products", std::move(products)}});
   }
   for (const int64_t tokens : kTokenBuckets) {
     const PlanPrediction p = group.plan().Predict(tokens, profile);
@@ -132,25 +158,46 @@ Json GroupJson(const LinearGroup& group, const DeviceProfile& profile) {
   return json;
 }
 
+// Orders that can't run because of their shape are many and alike: they are counted.
+std::string TermText(const TermChoice& term) {
+  std::string out;
+  int impossible = 0;
+  for (const Candidate& c : term.candidates) {
+    if (c.lowering.steps.empty()) {
+      ++impossible;
+      continue;
+    }
+    absl::StrAppendFormat(&out, "    %-16s %11s %8.1f us at 1 token  %s\n", c.order.expression,
+                          FormatBytes(static_cast<double>(c.weight_bytes)), c.decode_microseconds,
+                          &c == &term.choice() ? "chosen"
+                          : c.rejected.empty() ? "slower"
+                                               : c.rejected);
+  }
+  if (impossible > 0)
+    absl::StrAppendFormat(&out, "    and %d orders that no products execute\n", impossible);
+  return out;
+}
+
+std::string StepText(const PlanStep& step) {
+  if (step.kind != StepKind::kProducts)
+    return absl::StrFormat("%s of %d", StepName(step.kind), step.elementwise.columns);
+  std::vector<std::string> shapes;
+  for (const PlanProduct& p : step.products) {
+    shapes.push_back(p.rows == 1 ? absl::StrFormat("[%d, %d]", p.n, p.k)
+                                 : absl::StrFormat("%d x [%d, %d]", p.rows, p.n, p.k));
+  }
+  return absl::StrJoin(shapes, " ");
+}
+
 std::string GroupText(const LinearGroup& group, const DeviceProfile& profile) {
   std::string out;
   for (size_t i = 0; i < group.matrices().size(); ++i) {
     absl::StrAppendFormat(&out, "%s%s: %s\n", i == 0 ? "" : "+ ", group.matrices()[i].name,
                           group.plan().expressions[i]);
-    for (const Candidate& c : group.choices()[i].candidates) {
-      absl::StrAppendFormat(&out, "    %-16s %11s %8.1f us at 1 token  %s\n", c.order.expression,
-                            FormatBytes(static_cast<double>(c.order.weight_bytes())),
-                            c.decode_microseconds,
-                            &c == &group.choices()[i].choice() ? "chosen"
-                            : c.rejected.empty()               ? "slower"
-                                                               : c.rejected);
-    }
+    for (const TermChoice& term : group.choices()[i].terms) out += TermText(term);
   }
   for (size_t s = 0; s < group.plan().steps.size(); ++s) {
-    std::vector<std::string> shapes;
-    for (const PlanProduct& p : group.plan().steps[s].products)
-      shapes.push_back(absl::StrFormat("[%d, %d]", p.n, p.k));
-    absl::StrAppendFormat(&out, "  step %d: %s\n", s + 1, absl::StrJoin(shapes, " "));
+    absl::StrAppendFormat(&out, "  step %d: %s\n", s + 1, StepText(group.plan().steps[s]));
   }
   absl::StrAppendFormat(&out, "  resident %s (dense would be %s)\n  %6s %12s %12s %10s\n",
                         FormatBytes(static_cast<double>(group.weight_bytes())),

@@ -11,7 +11,8 @@ namespace rankine {
 
 void ModelFlags::AddComputeTo(CLI::App& command) {
   command.add_option("--compute", compute,
-                     "Activations in products: f32, bf16 (default: by the weights' encoding)");
+                     "Activations in products: f32, bf16, int8 (where weights are block-encoded); "
+                     "default: by the weights' encoding");
   command.add_option("--weight-dtype", weight_dtype,
                      "Weights in memory: f32, f16, bf16 (default: as stored)");
   command.add_option("--threads", threads, "Threads (default: the cores this process may run on)")
@@ -47,7 +48,7 @@ absl::StatusOr<DType> KvDTypeOf(const ModelFlags& flags, const FactoredModel& mo
   if (flags.kv_dtype.empty()) {
     const LinearGroup& head = *model.groups().back();
     const bool f32_weights =
-        head.dense_core(0) != nullptr && head.dense_core(0)->dtype == DType::kF32;
+        head.dense_core(0).data != nullptr && head.dense_core(0).dtype == DType::kF32;
     return flags.compute == "f32" || (f32_weights && flags.compute.empty()) ? DType::kF32
                                                                             : DType::kF16;
   }
@@ -61,14 +62,12 @@ absl::StatusOr<DType> KvDTypeOf(const ModelFlags& flags, const FactoredModel& mo
 absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags) {
   LoadOptions options{.extra_weight_bytes = flags.extra_weight_bytes};
   if (flags.compute == "int8") {
-    return absl::UnimplementedError(
-        "--compute int8 needs cores in a block encoding, which this version does not execute; use "
-        "f32 or bf16");
-  }
-  if (!flags.compute.empty()) {
+    options.compute = DType::kI8;
+  } else if (!flags.compute.empty()) {
     auto dtype = ParseFloatDType("--compute", flags.compute);
     if (!dtype.ok()) return dtype.status();
-    if (*dtype == DType::kF16) return absl::InvalidArgumentError("--compute: use f32 or bf16");
+    if (*dtype == DType::kF16)
+      return absl::InvalidArgumentError("--compute: use f32, bf16 or int8");
     options.compute = *dtype;
   }
   if (!flags.weight_dtype.empty()) {
@@ -95,7 +94,17 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags&
   return opened;
 }
 
-DType ComputeOf(const FactoredModel& model) { return model.groups().back()->compute(); }
+std::string ComputeName(const FactoredModel& model) {
+  const std::vector<const LinearGroup*> groups = model.groups();
+  for (const LinearGroup* group : groups) {
+    for (const PlanStep& step : group->plan().steps) {
+      for (const PlanProduct& p : step.products) {
+        if (p.compute == DType::kI8) return KvDTypeName(p.compute);
+      }
+    }
+  }
+  return std::string(Name(groups.back()->compute()));
+}
 
 absl::StatusOr<std::unique_ptr<TextModel>> OpenTextModel(const std::string& path,
                                                          const ModelFlags& flags,

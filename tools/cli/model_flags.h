@@ -49,8 +49,8 @@ std::string KvDTypeName(DType dtype);
 absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags);
 // Opens and loads `path`, a folder or a .gguf file.
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags& flags);
-// Of the output matrix: what --compute came to.
-DType ComputeOf(const FactoredModel& model);
+// What --compute came to: "int8" where any layer quantises its activations, else the dtype.
+std::string ComputeName(const FactoredModel& model);
 
 // Tokenizer, chat format (absent when there is no template) and engine for generation.
 struct TextModel {

@@ -37,7 +37,7 @@ ModelDescription Describe(const TextModel& text, const Flags& flags) {
           .hidden_size = config.hidden_size,
           .vocab_size = config.vocab_size,
           .context_length = config.max_position,
-          .compute = std::string(Name(ComputeOf(model))),
+          .compute = ComputeName(model),
           .kv_dtype = KvDTypeName(text.engine->options().kv_dtype),
           .method = MethodOf(*text.opened.checkpoint),
           .weight_bytes = model.weight_bytes(),

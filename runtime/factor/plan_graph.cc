@@ -1,0 +1,262 @@
+#include "runtime/factor/plan_graph.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/api/quantized_rows.h"
+#include "kernels/base/tensor_view.h"
+
+namespace rankine {
+namespace {
+
+// Columns that a row is readable to, for products with block-encoded cores.
+constexpr int64_t kBlockColumns = 64;
+
+// Where each element of the layout `to` lies in the layout `from` of the same legs.
+std::vector<int64_t> Positions(const TermLegs& legs, const std::vector<int>& from,
+                               const std::vector<int>& to) {
+  std::vector<int64_t> stride(legs.extents.size());
+  int64_t size = 1;
+  for (auto leg = from.rbegin(); leg != from.rend(); ++leg) {
+    stride[*leg] = size;
+    size *= legs.extents[*leg];
+  }
+  std::vector<int64_t> result = {0};
+  for (const int leg : to) {
+    std::vector<int64_t> next;
+    next.reserve(result.size() * legs.extents[leg]);
+    for (const int64_t base : result) {
+      for (int64_t i = 0; i < legs.extents[leg]; ++i) next.push_back(base + i * stride[leg]);
+    }
+    result = std::move(next);
+  }
+  return result;
+}
+
+}  // namespace
+
+PlanGraph::PlanGraph(absl::Span<const FactoredMatrix> matrices,
+                     absl::Span<const MatrixChoice> choices, const PlannerOptions& options)
+    : matrices_(matrices), choices_(choices), options_(options) {
+  const int64_t in = matrices[0].in_features;
+  NewValue({.dtype = options.compute,
+            .columns = in,
+            .stride = RoundUp(in, kColumnPad),
+            .slot = kInputSlot});
+  NewValue({.dtype = DType::kI8,
+            .columns = in,
+            .stride = QuantizedRowBytes(in),
+            .slot = kQuantizedSlot});
+  for (const FactoredMatrix& m : matrices) {
+    output_columns_.push_back(total_output_columns_);
+    total_output_columns_ += RoundUp(m.out_features, kColumnPad);
+  }
+  for (size_t i = 0; i < matrices.size(); ++i) AddMatrix(static_cast<int>(i));
+}
+
+int PlanGraph::NewValue(PlanValue value) {
+  values_.push_back(value);
+  return static_cast<int>(values_.size()) - 1;
+}
+
+int PlanGraph::Write(PlanNode node) {
+  node.level = std::max(values_[node.x].level, values_[node.y].level);
+  values_[node.y].level = node.level + 1;
+  nodes_.push_back(std::move(node));
+  return nodes_.back().y;
+}
+
+int PlanGraph::NewVector(const std::string& tensor, int64_t size) {
+  vectors_.push_back({.size = size, .parts = {{.size = size, .tensor = tensor}}});
+  return static_cast<int>(vectors_.size()) - 1;
+}
+
+void PlanGraph::AddMatrix(int index) {
+  const FactoredMatrix& m = matrices_[index];
+  const MatrixChoice& choice = choices_[index];
+  const int input = Transformed(m.input_transforms, 0);
+  const bool transformed = !m.output_transforms.empty();
+  const int output = NewValue({.columns = m.out_features,
+                               .stride = total_output_columns_,
+                               .slot = kOutputSlot,
+                               .column = output_columns_[index]});
+  const int sum =
+      !transformed
+          ? output
+          : NewValue({.columns = m.out_features, .stride = RoundUp(m.out_features, kColumnPad)});
+  // The shortest terms first, so that all that follow can add to them.
+  std::vector<int> order(choice.terms.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return choice.terms[a].choice().num_steps < choice.terms[b].choice().num_steps;
+  });
+  for (const int term : order) AddTerm(index, term, input, sum, term == order[0]);
+  if (transformed) AddTo(Transformed(m.output_transforms, sum), output, m.bias_tensor, false);
+}
+
+void PlanGraph::AddTerm(int matrix, int term, int input, int target, bool first) {
+  const FactoredMatrix& m = matrices_[matrix];
+  const Lowering& lowering = choices_[matrix].terms[term].choice().lowering;
+  const bool biased = first && values_[target].slot == kOutputSlot && !m.bias_tensor.empty();
+  // A product adds a bias to the columns of its rows, not to each row another.
+  const bool direct = !lowering.gathers_output && !(biased && lowering.steps.back().rows > 1);
+  int value = input;
+  for (size_t i = 0; i < lowering.steps.size(); ++i) {
+    const bool last = i + 1 == lowering.steps.size();
+    value = AddStep(matrix, term, i, value, last && direct ? target : -1, first);
+  }
+  if (direct) return;
+  if (lowering.gathers_output) {
+    const TermLegs legs = LegsOf(m, m.terms[term]);
+    int64_t row_columns = 0;
+    value = Gathered(legs, lowering.output_from, {}, legs.output, value, &row_columns);
+  }
+  AddTo(value, target, biased ? m.bias_tensor : "", !first);
+}
+
+PlanValue PlanGraph::ResultOf(const Lowering& lowering, size_t index, int64_t* run) const {
+  const LoweredStep& step = lowering.steps[index];
+  const LoweredStep* next =
+      index + 1 < lowering.steps.size() ? &lowering.steps[index + 1] : nullptr;
+  PlanValue value{.columns = step.out_elements()};
+  const bool is_x = next != nullptr && !next->gathers;
+  if (is_x && ActivationsOf(*next, options_) != DType::kI8) value.dtype = options_.compute;
+  const bool exact = is_x && next->rows > 1;
+  value.stride = exact ? value.columns : RoundUp(value.columns, kColumnPad);
+  *run = step.rows > 1 ? step.run : exact && value.columns % kColumnPad != 0 ? step.n : 0;
+  value.stackable = *run == 0 && !exact;
+  if (*run != 0 && value.stride > value.columns) value.zero_from = value.columns;
+  return value;
+}
+
+int PlanGraph::AddStep(int matrix, int term, size_t index, int x, int target, bool first) {
+  const FactoredMatrix& m = matrices_[matrix];
+  const Lowering& lowering = choices_[matrix].terms[term].choice().lowering;
+  const LoweredStep& step = lowering.steps[index];
+  PlanNode node{.matrix = matrix, .term = term, .step = &step};
+  PlanProduct& p = node.product;
+  node.x = Prepared(step, LegsOf(m, m.terms[term]), x, &p.x_row_columns);
+  p.n = step.n;
+  p.k = step.k;
+  p.rows = step.rows;
+  p.compute = values_[node.x].dtype;
+  p.weight_bytes = PackedStepBytes(m.terms[term], step, options_.weight_dtype);
+  if (target >= 0) {
+    node.y = target;
+    p.run = step.rows > 1 ? step.run : 0;
+    p.accumulate = !first;
+    PlanValue& y = values_[target];
+    if (p.run != 0 && first && y.columns % kColumnPad != 0) y.zero_from = y.columns;
+    if (first && y.slot == kOutputSlot) node.bias_tensor = m.bias_tensor;
+  } else {
+    const PlanValue result = ResultOf(lowering, index, &p.run);
+    node.y = NewValue(result);
+  }
+  p.run_stride = p.run == 0 ? 0 : step.rows * p.run;
+  return Write(std::move(node));
+}
+
+int PlanGraph::Prepared(const LoweredStep& step, const TermLegs& legs, int value,
+                        int64_t* row_columns) {
+  *row_columns = step.k;
+  if (step.gathers)
+    value = Gathered(legs, step.gather_from, step.row_legs, step.summed_legs, value, row_columns);
+  const DType want = ActivationsOf(step, options_);
+  const PlanValue& v = values_[value];
+  const bool input = value == kInputSlot;
+  if (want == DType::kI8 && input && (step.rows == 1 || step.k % kRecordColumns == 0))
+    return kQuantizedSlot;
+  // A block-encoded core reads to the next multiple of 64 columns, which others may have left
+  // unwritten; the caller's buffer may end after its last row.
+  const bool wide = want != DType::kI8 && step.block_encoded && step.k % kBlockColumns != 0 &&
+                    (input || step.rows == 1);
+  const bool overruns = input && step.rows > 1 && step.k % 2 != 0;
+  if (v.dtype == want && !wide && !overruns) return value;
+  return Converted(value, want, wide, step.rows, step.k, row_columns);
+}
+
+int PlanGraph::Gathered(const TermLegs& legs, const std::vector<int>& from,
+                        const std::vector<int>& rows, const std::vector<int>& columns, int value,
+                        int64_t* row_columns) {
+  const int64_t num_rows = legs.Size(rows), k = legs.Size(columns);
+  *row_columns = k;
+  // The op writes whole blocks of 16 columns: rows are padded until they fill them. What the pads
+  // hold is not read, or multiplied by zero.
+  while (num_rows > 1 && num_rows * *row_columns % kColumnPad != 0) ++*row_columns;
+  std::vector<int> to = rows;
+  to.insert(to.end(), columns.begin(), columns.end());
+  const std::vector<int64_t> positions = Positions(legs, from, to);
+  std::vector<int32_t> indices(num_rows * *row_columns, 0);
+  for (int64_t i = 0; i < num_rows * k; ++i)
+    indices[i / k * *row_columns + i % k] = static_cast<int32_t>(positions[i]);
+  const auto size = static_cast<int64_t>(indices.size());
+  PlanNode node{.kind = StepKind::kPermute, .x = value};
+  node.elementwise.columns = size;
+  node.elementwise.vector = static_cast<int>(index_lists_.size());
+  index_lists_.push_back({.size = size, .indices = std::move(indices)});
+  node.y = NewValue({.columns = size, .stride = RoundUp(size, kColumnPad)});
+  return Write(std::move(node));
+}
+
+int PlanGraph::Converted(int value, DType dtype, bool wide, int64_t rows, int64_t columns,
+                         int64_t* row_columns) {
+  const int64_t x_row_columns = *row_columns;
+  const int64_t padded = RoundUp(columns, wide ? kBlockColumns : kColumnPad);
+  *row_columns = dtype == DType::kI8 ? columns : padded;
+  const auto [memo, added] =
+      converted_.try_emplace(std::make_tuple(value, dtype, wide, rows, columns), 0);
+  if (!added) return memo->second;
+  PlanValue result{.dtype = dtype, .columns = rows * *row_columns, .stride = rows * padded};
+  if (dtype == DType::kI8) result.stride = rows * QuantizedRowBytes(columns);
+  if (wide && RoundUp(columns, kColumnPad) != padded && rows == 1)
+    result.zero_from = RoundUp(columns, kColumnPad);
+  PlanNode node{.kind = StepKind::kConvert, .x = value};
+  node.elementwise.rows = rows;
+  node.elementwise.columns = columns;
+  node.elementwise.x_row_columns = x_row_columns;
+  node.elementwise.y_row_columns = *row_columns;
+  node.y = NewValue(result);
+  return memo->second = Write(std::move(node));
+}
+
+int PlanGraph::Transformed(const std::vector<Transform>& transforms, int value) {
+  std::string key = absl::StrCat(value);
+  for (const Transform& t : transforms) {
+    absl::StrAppend(&key, "\n", static_cast<int>(t.kind), " ", t.transposed, " ", t.tensor, "\n",
+                    t.block_tensor);
+    const auto [memo, added] = transformed_.try_emplace(key, 0);
+    if (added) {
+      const int64_t columns = values_[value].columns;
+      PlanNode node{.x = value};
+      PlanElementwise& e = node.elementwise;
+      e.columns = columns;
+      if (t.kind == Transform::Kind::kPermutation) {
+        node.kind = StepKind::kPermute;
+        e.vector = static_cast<int>(index_lists_.size());
+        index_lists_.push_back({.tensor = t.tensor, .size = columns});
+      } else {
+        node.kind = StepKind::kHadamard;
+        e.vector = NewVector(t.tensor, columns);
+        if (!t.block_tensor.empty()) e.block = NewVector(t.block_tensor, 0);
+        e.transposed = t.transposed;
+      }
+      node.y = NewValue({.columns = columns, .stride = RoundUp(columns, kColumnPad)});
+      memo->second = Write(std::move(node));
+    }
+    value = memo->second;
+  }
+  return value;
+}
+
+void PlanGraph::AddTo(int value, int target, const std::string& bias_tensor, bool accumulate) {
+  PlanNode node{.kind = StepKind::kAdd, .x = value, .y = target};
+  node.elementwise.columns = values_[target].columns;
+  node.elementwise.accumulate = accumulate;
+  if (!bias_tensor.empty())
+    node.elementwise.vector = NewVector(bias_tensor, node.elementwise.columns);
+  Write(std::move(node));
+}
+
+}  // namespace rankine
