@@ -25,7 +25,7 @@ HeaderNumbers Numbers(const ChunkLayout& chunk, const Encoding& encoding, bool t
                       int64_t* offset) {
   HeaderNumbers numbers{.present = true,
                         .two_level = two_level,
-                        .is_f32 = !two_level && encoding.scale == ScaleKind::kF32,
+                        .is_f32 = !two_level && encoding.HasF32Scales(),
                         .numbers_offset = *offset};
   const int64_t count = two_level ? chunk.supers : chunk.groups;
   *offset += count * kBlockRows * (numbers.is_f32 ? 4 : 2);
@@ -42,7 +42,6 @@ ChunkLayout LayoutOfChunk(const Encoding& encoding, int64_t columns) {
   chunk.codes_offset = ChunkHeaderBytes(encoding, columns);
   chunk.step_bytes = ChunkCodeBytes(encoding, kStepColumns);
   chunk.bytes = chunk.codes_offset + ChunkCodeBytes(encoding, columns);
-  if (encoding.kind == EncodingKind::kE8P) return chunk;
   chunk.group = PackedGroupColumns(encoding);
   chunk.groups = CeilDiv(columns, chunk.group);
   chunk.supers = CeilDiv(columns, kSuperBlockColumns);
@@ -76,6 +75,10 @@ void OrCodeAt(uint8_t* step, int bits, int64_t output, int64_t column, uint8_t c
     step[PlaneBytes(planes.low) + high.byte] |=
         static_cast<uint8_t>(code >> planes.low << high.shift);
   }
+}
+
+int64_t E8PPlace(int64_t output, int64_t octet) {
+  return octet * kBlockRows + (output % 4 / 2) * 8 + output / 4 * 2 + output % 2;
 }
 
 }  // namespace rankine

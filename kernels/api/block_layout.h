@@ -67,4 +67,7 @@ constexpr int CodeBits(const Encoding& encoding) {
 uint8_t CodeAt(const uint8_t* step, int bits, int64_t output, int64_t column);
 void OrCodeAt(uint8_t* step, int bits, int64_t output, int64_t column, uint8_t code);
 
+// The index of a codeword in the codes of a step (octet = columns 8 octet .. 8 octet + 7).
+int64_t E8PPlace(int64_t output, int64_t octet);
+
 }  // namespace rankine

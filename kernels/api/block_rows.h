@@ -5,7 +5,8 @@
 //   one level:   scale = scales[row, group]
 //   two levels:  scale = scales[row, super-block] x scale_codes[row, group], exact in f32;
 // offsets likewise. nf4: value = scale x kNf4Levels[code]. e8p: value = scales[0] x the weight that
-// its codeword gives (kernels/base/e8p.h). In f32 the product is rounded, then the sum.
+// its codeword gives (kernels/base/e8p.h); cols is a multiple of 8. In f32 the product is rounded,
+// then the sum.
 #pragma once
 
 #include <cstdint>

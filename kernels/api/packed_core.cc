@@ -10,7 +10,7 @@ namespace {
 // Bytes of one row of numbers [16] on the lowest level of a scale or an offset.
 int64_t GroupBytes(const Encoding& encoding, bool two_level) {
   if (two_level) return kBlockRows;
-  return kBlockRows * (encoding.scale == ScaleKind::kF32 ? 4 : 2);
+  return kBlockRows * (encoding.HasF32Scales() ? 4 : 2);
 }
 
 int64_t NumbersBytes(const Encoding& encoding, int64_t columns, bool two_level) {
@@ -22,12 +22,12 @@ int64_t NumbersBytes(const Encoding& encoding, int64_t columns, bool two_level) 
 }  // namespace
 
 int64_t PackedGroupColumns(const Encoding& encoding) {
-  RK_CHECK(encoding.kind == EncodingKind::kAffine || encoding.kind == EncodingKind::kNf4);
+  RK_CHECK(!encoding.IsFloat());
+  if (encoding.kind == EncodingKind::kE8P) return kChunkColumns;
   return encoding.group == 0 ? 128 : encoding.group;
 }
 
 int64_t ChunkHeaderBytes(const Encoding& encoding, int64_t columns) {
-  if (encoding.kind == EncodingKind::kE8P) return 0;
   int64_t bytes = NumbersBytes(encoding, columns, encoding.HasTwoLevelScales());
   if (encoding.HasOffsets()) {
     bytes += NumbersBytes(encoding, columns, encoding.offset == OffsetKind::kTwoLevel);

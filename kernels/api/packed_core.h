@@ -13,7 +13,7 @@
 // Block-encoded cores (dtype kU8): a block of 16 outputs is a run of chunks of kChunkColumns
 // columns (the last one shorter, a multiple of 64), each a header and codes, read as one stream:
 //   header  scales [groups][16] as f16 or f32 (two levels: f16 [supers][16], then i8 [groups][16]);
-//           offsets in the same way, where the encoding has them; padded to 64 bytes. e8p: none
+//           offsets in the same way, where the encoding has them; padded to 64 bytes. e8p: f32 [16]
 //   codes   for each 64 columns 128 x bits bytes, as bit planes of vectors of 64 bytes: byte j of a
 //           vector belongs to output j / 4, and quad q is columns 4 q..4 q + 3 of the 64:
 //             8 bits  16 vectors, vector q = quad q
@@ -21,7 +21,8 @@
 //             2 bits  4 vectors, vector v = quads v, v + 4, v + 8, v + 12 from the low bits up
 //             1 bit   2 vectors, vector v = quads v, v + 2, .. v + 14 from the low bits up
 //           3 bits = low two, then the third; 5 = low four, the fifth; 6 = low four, the upper two.
-//           e8p: for each 64 columns [8 octets][16 outputs] codewords of 16 bits
+//           e8p: for each 64 columns [8 octets][16 outputs] codewords of 16 bits, outputs in the
+//           order 0 1 4 5 8 9 12 13 2 3 6 7 10 11 14 15, so that decoded halves interleave to quads
 // A group of a whole row is stored as groups of 128. Codes, scales and offsets beyond row n or
 // column k are zero, and every byte belongs to one output. See kernels/api/block_layout.h.
 #pragma once

@@ -35,9 +35,11 @@ struct Encoding {
   bool HasTwoLevelScales() const {
     return scale == ScaleKind::kTwoLevel || scale == ScaleKind::kTwoLevelI8;
   }
+  bool HasF32Scales() const { return kind == EncodingKind::kE8P || scale == ScaleKind::kF32; }
   bool HasOffsets() const { return kind == EncodingKind::kAffine && offset != OffsetKind::kNone; }
-  // kAffine without offsets: the unsigned code that stands for zero.
+  // The unsigned code that stands for zero, of kAffine without offsets and of kE8P (quarters).
   int ZeroCode() const {
+    if (kind == EncodingKind::kE8P) return 16;
     return kind == EncodingKind::kAffine && offset == OffsetKind::kNone ? 1 << (bits - 1) : 0;
   }
   // Columns that share a scale, in a row of `cols` columns. kE8P: all of them.

@@ -21,7 +21,7 @@ struct BlockTileArgs {
   const uint8_t* codes = nullptr;
   const float* scales = nullptr;   // [groups][16]; of 64 columns at least
   const float* offsets = nullptr;  // the same; null = none
-  int64_t steps_per_group = 1;     // 1, or 2 for groups of 128
+  int group_shift = 0;             // log2 of the steps that a group spans
   int zero_bits = 0;               // log2 of the zero code; unused with offsets
   const char* x = nullptr;         // records of the first row, at the first step
   int64_t x_stride = 0;            // bytes between rows
@@ -58,6 +58,9 @@ BlockKernels FindBlockKernelsAvx512Vnni(const Encoding& encoding);
 // The tile of int8 products by bits (2 3 4 5 6 8), smallest group (16, 32 or 64) and offsets.
 BlockTileFn FindBlockTileAvx2(int bits, int64_t group, bool offsets);
 BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets);
+BlockTileFn E8PTileAvx2();
+BlockTileFn E8PTileAvx512Vnni();
+BlockTileFn E8PTileAvx512Vbmi();
 WidenFn FindWidenAvx2(const Encoding& encoding);
 WidenFn FindWidenAvx512(const Encoding& encoding);
 

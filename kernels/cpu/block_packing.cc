@@ -7,6 +7,7 @@
 
 #include "kernels/api/block_layout.h"
 #include "kernels/base/check.h"
+#include "kernels/base/e8p.h"
 #include "kernels/cpu/block_kernels.h"
 #include "kernels/cpu/transpose.h"
 
@@ -103,7 +104,36 @@ void PackNumbers(const BlockPart& part, const ChunkLayout& layout, const HeaderN
   }
 }
 
+// Codewords of one step; those of absent columns stay zero, and meet zeros of x.
+void PackE8PStep(const BlockPart& part, int64_t column, uint8_t* out) {
+  const BlockRows& source = *part.source;
+  const int64_t octets = std::min(kStepColumns, source.cols - column) / kE8PColumns;
+  for (int64_t r = 0; r < part.rows; ++r) {
+    const uint8_t* from =
+        source.codes + (part.source_row + r) * source.code_bytes_per_row() + column / 4;
+    for (int64_t octet = 0; octet < octets; ++octet) {
+      std::memcpy(out + 2 * E8PPlace(part.first_lane + r, octet), from + 2 * octet, 2);
+    }
+  }
+}
+
+void PackE8PPart(const BlockPart& part) {
+  const BlockRows& source = *part.source;
+  char* chunk = part.block;
+  for (int64_t column = 0; column < source.cols; column += kChunkColumns) {
+    const ChunkLayout layout =
+        LayoutOfChunk(source.encoding, ColumnsOfChunk(source.cols, column / kChunkColumns));
+    std::fill_n(reinterpret_cast<float*>(chunk) + part.first_lane, part.rows, source.scales[0]);
+    auto* codes = reinterpret_cast<uint8_t*>(chunk + layout.codes_offset);
+    for (int64_t c = 0; c < layout.columns; c += kStepColumns, codes += layout.step_bytes) {
+      PackE8PStep(part, column + c, codes);
+    }
+    chunk += layout.bytes;
+  }
+}
+
 void PackPart(const BlockPart& part) {
+  if (part.source->encoding.kind == EncodingKind::kE8P) return PackE8PPart(part);
   const BlockRows& source = *part.source;
   const int bits = CodeBits(source.encoding);
   char* chunk = part.block;
@@ -122,12 +152,25 @@ void PackPart(const BlockPart& part) {
   }
 }
 
+// The weight at (output, column of the step) before its scale.
+float UnscaledValue(const Encoding& encoding, const uint8_t* step, int64_t output, int64_t column) {
+  if (encoding.kind == EncodingKind::kE8P) {
+    uint16_t codeword;
+    int8_t quarters[kE8PColumns];
+    std::memcpy(&codeword, step + 2 * E8PPlace(output, column / kE8PColumns), 2);
+    DecodeE8P(codeword, quarters);
+    return static_cast<float>(quarters[column % kE8PColumns]) * 0.25f;
+  }
+  const int code = CodeAt(step, CodeBits(encoding), output, column);
+  return encoding.kind == EncodingKind::kNf4 ? kNf4Levels[code]
+                                             : static_cast<float>(code - encoding.ZeroCode());
+}
+
 }  // namespace
 
 void PackBlocks(const PackBlocksArgs& args) {
   const BlockRows& source = args.source;
   RK_CHECK(source.encoding == args.core.encoding && source.cols == args.core.k);
-  RK_CHECK(source.encoding.kind != EncodingKind::kE8P);
   RK_CHECK(args.row_offset >= 0 && args.row_offset + source.rows <= args.core.n);
   for (int64_t row = 0; row < source.rows;) {
     const int64_t to = args.row_offset + row, lane = to % kBlockRows;
@@ -144,7 +187,6 @@ void PackBlocks(const PackBlocksArgs& args) {
 
 void GatherBlockRow(const PackedCore& core, int64_t row, float* out) {
   const Encoding& encoding = core.encoding;
-  const int bits = CodeBits(encoding), zero = encoding.ZeroCode();
   const int64_t lane = row % kBlockRows;
   const char* chunk = static_cast<const char*>(core.data) + row / kBlockRows * core.block_stride;
   float scales[kChunkColumns / 16 * kBlockRows], offsets[kChunkColumns / 16 * kBlockRows];
@@ -156,12 +198,9 @@ void GatherBlockRow(const PackedCore& core, int64_t row, float* out) {
     const auto* codes = reinterpret_cast<const uint8_t*>(chunk + layout.codes_offset);
     const int64_t count = std::min(layout.columns, core.k - column);
     for (int64_t c = 0; c < count; ++c) {
-      const int code =
-          CodeAt(codes + c / kStepColumns * layout.step_bytes, bits, lane, c % kStepColumns);
+      const uint8_t* step = codes + c / kStepColumns * layout.step_bytes;
       const int64_t number = c / layout.group * kBlockRows + lane;
-      float value =
-          encoding.kind == EncodingKind::kNf4 ? kNf4Levels[code] : static_cast<float>(code - zero);
-      value *= scales[number];
+      float value = UnscaledValue(encoding, step, lane, c % kStepColumns) * scales[number];
       if (layout.offsets.present) value += offsets[number];
       out[column + c] = value;
     }

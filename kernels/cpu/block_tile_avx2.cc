@@ -10,6 +10,7 @@
 
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/block_kernels.h"
+#include "kernels/cpu/e8p_unpack.h"
 
 namespace rankine {
 namespace {
@@ -121,19 +122,19 @@ __m256 RowStep(const QuantizedRecord* record, const __m256i* w, const float* sca
   return sum;
 }
 
-template <int kBits, int kGroup, bool kOffsets>
-void Tile(const BlockTileArgs& args) {
-  constexpr int64_t kStepBytes = 128 * kBits;
+// Unpack(codes, half, w) fills one half of the quads of a step, whose codes take kStepBytes; kBits
+// bounds the codes.
+template <int kBits, int kGroup, bool kOffsets, int64_t kStepBytes, class Unpack>
+void RunTile(const BlockTileArgs& args, Unpack unpack) {
   const uint8_t* codes = args.codes;
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
     for (int64_t i = 0; i < kStepBytes; i += 64)
       __builtin_prefetch(codes + kPrefetchBytes + i, 0, 2);
-    const int64_t group =
-        kGroup == 64 && args.steps_per_group == 2 ? step / 2 : step * (64 / kGroup);
+    const int64_t group = kGroup == 64 ? step >> args.group_shift : step * (64 / kGroup);
     const bool fresh = args.first && step == 0;
     for (int half = 0; half < 2; ++half) {
       alignas(32) __m256i w[16];
-      UnpackHalf<kBits>(codes + 32 * half, w);
+      unpack(codes, half, w);
       const int64_t number = group * kBlockRows + 8 * half;
       const char* x = args.x + step * static_cast<int64_t>(sizeof(QuantizedRecord));
       for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
@@ -149,6 +150,25 @@ void Tile(const BlockTileArgs& args) {
   }
 }
 
+template <int kBits, int kGroup, bool kOffsets>
+void Tile(const BlockTileArgs& args) {
+  RunTile<kBits, kGroup, kOffsets, 128 * kBits>(
+      args,
+      [](const uint8_t* codes, int half, __m256i* w) { UnpackHalf<kBits>(codes + 32 * half, w); });
+}
+
+// Codes of at most 27 count as five bits.
+void E8PTile(const BlockTileArgs& args) {
+  RunTile<5, 64, false, 256>(args, [](const uint8_t* codes, int half, __m256i* w) {
+    alignas(64) uint8_t quads[kStepColumns * kBlockRows];
+    UnpackE8PStep(codes, quads);
+    for (int q = 0; q < kStepQuads; ++q) {
+      w[q] =
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(quads + q * kVectorBytes + 32 * half));
+    }
+  });
+}
+
 template <int kBits, int kGroup>
 BlockTileFn WithOffsets(bool offsets) {
   return offsets ? Tile<kBits, kGroup, true> : Tile<kBits, kGroup, false>;
@@ -162,6 +182,8 @@ BlockTileFn WithGroup(int64_t group, bool offsets) {
 }
 
 }  // namespace
+
+BlockTileFn E8PTileAvx2() { return E8PTile; }
 
 BlockTileFn FindBlockTileAvx2(int bits, int64_t group, bool offsets) {
   switch (bits) {

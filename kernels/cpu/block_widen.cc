@@ -8,6 +8,7 @@
 #include "hwy/highway.h"
 //
 #include "kernels/cpu/block_kernels.h"
+#include "kernels/cpu/e8p_unpack.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rankine {
@@ -79,11 +80,24 @@ void Widen(const WidenArgs& args) {
   }
 }
 
+// Codewords through memory as bytes, which then widen like 8-bit codes.
+void WidenE8P(const WidenArgs& args) {
+  alignas(64) uint8_t quads[kStepColumns * kBlockRows];
+  for (int64_t step = 0; step < args.steps; ++step) {
+    UnpackE8PStep(args.codes + step * 256, quads);
+    WidenArgs one = args;
+    one.codes = quads;
+    one.steps = 1;
+    one.out = args.out + step * kStepColumns * kBlockRows;
+    Widen<8, false>(one);
+  }
+}
+
 }  // namespace
 
 WidenFn FindWiden(const Encoding& encoding) {
   if (encoding.kind == EncodingKind::kNf4) return Widen<4, true>;
-  if (encoding.kind != EncodingKind::kAffine) return nullptr;
+  if (encoding.kind == EncodingKind::kE8P) return WidenE8P;
   switch (encoding.bits) {
     case 2:
       return Widen<2, false>;

@@ -16,8 +16,8 @@ class EncodedRun {
  public:
   explicit EncodedRun(const Plan& plan) : plan_(plan) {
     const Encoding& encoding = plan.product->weights.encoding;
-    tile_ = {.steps_per_group = plan.encoded.chunk.group == 128 ? 2 : 1,
-             .x_stride = plan.product->x.stride};
+    tile_ = {.x_stride = plan.product->x.stride};
+    while (kStepColumns << tile_.group_shift < plan.encoded.chunk.group) ++tile_.group_shift;
     while (1 << tile_.zero_bits < encoding.ZeroCode()) ++tile_.zero_bits;
   }
 
@@ -80,11 +80,17 @@ class EncodedRun {
     const ChunkLayout& layout = Layout(chunk);
     const char* data = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
     ReadHeader(layout, layout.scales, data, scales_);
+    if (plan_.product->weights.encoding.kind == EncodingKind::kE8P) Quarter(scales_);
     if (layout.offsets.present) ReadHeader(layout, layout.offsets, data, offsets_);
     tile_.codes = reinterpret_cast<const uint8_t*>(data + layout.codes_offset);
     tile_.scales = scales_;
     tile_.offsets = layout.offsets.present ? offsets_ : nullptr;
     return layout;
+  }
+
+  // Codes of E8P count quarters.
+  static void Quarter(float* scales) {
+    for (int64_t i = 0; i < kBlockRows; ++i) scales[i] *= 0.25f;
   }
 
   const Plan& plan_;

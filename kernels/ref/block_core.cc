@@ -4,6 +4,7 @@
 
 #include "kernels/api/block_layout.h"
 #include "kernels/base/check.h"
+#include "kernels/base/e8p.h"
 
 namespace rankine {
 namespace {
@@ -26,6 +27,10 @@ Position Locate(const PackedCore& core, int64_t row, int64_t col) {
   p.lane = row % kBlockRows;
   p.column = col % kChunkColumns;
   return p;
+}
+
+char* StepOf(const Position& p) {
+  return p.chunk + p.layout.codes_offset + p.column / kStepColumns * p.layout.step_bytes;
 }
 
 float NumberAt(const HeaderNumbers& numbers, const Position& p) {
@@ -66,9 +71,16 @@ void CopyNumber(const BlockRows& source, int64_t row, int64_t col, const float* 
 
 BlockParts BlockPartsAt(const PackedCore& core, int64_t row, int64_t col) {
   const Position p = Locate(core, row, col);
-  const auto* step = reinterpret_cast<const uint8_t*>(
-      p.chunk + p.layout.codes_offset + p.column / kStepColumns * p.layout.step_bytes);
-  const int code = CodeAt(step, CodeBits(core.encoding), p.lane, p.column % kStepColumns);
+  const auto* step = reinterpret_cast<const uint8_t*>(StepOf(p));
+  const int64_t column = p.column % kStepColumns;
+  if (core.encoding.kind == EncodingKind::kE8P) {
+    int8_t quarters[kE8PColumns];
+    uint16_t codeword;
+    std::memcpy(&codeword, step + 2 * E8PPlace(p.lane, column / kE8PColumns), 2);
+    DecodeE8P(codeword, quarters);
+    return {.scale = 0.25f * NumberAt(p.layout.scales, p), .code = quarters[column % kE8PColumns]};
+  }
+  const int code = CodeAt(step, CodeBits(core.encoding), p.lane, column);
   return {.scale = NumberAt(p.layout.scales, p),
           .offset = NumberAt(p.layout.offsets, p),
           .code = code - core.encoding.ZeroCode()};
@@ -84,15 +96,19 @@ float BlockElement(const PackedCore& core, int64_t row, int64_t col) {
 void RefPackBlocks(const PackBlocksArgs& args) {
   const BlockRows& source = args.source;
   RK_CHECK(source.encoding == args.core.encoding && source.cols == args.core.k);
-  RK_CHECK(source.encoding.kind != EncodingKind::kE8P);
   RK_CHECK(args.row_offset >= 0 && args.row_offset + source.rows <= args.core.n);
   for (int64_t row = 0; row < source.rows; ++row) {
     for (int64_t col = 0; col < source.cols; ++col) {
       const Position p = Locate(args.core, args.row_offset + row, col);
-      auto* step = reinterpret_cast<uint8_t*>(p.chunk + p.layout.codes_offset +
-                                              p.column / kStepColumns * p.layout.step_bytes);
-      OrCodeAt(step, CodeBits(source.encoding), p.lane, p.column % kStepColumns,
-               source.codes[row * source.cols + col]);
+      if (source.encoding.kind == EncodingKind::kE8P) {
+        if (col % kE8PColumns != 0) continue;
+        std::memcpy(StepOf(p) + 2 * E8PPlace(p.lane, p.column % kStepColumns / kE8PColumns),
+                    source.codes + row * source.code_bytes_per_row() + col / 4, 2);
+        PutNumber(p.layout.scales, p, source.scales[0], 0);
+        continue;
+      }
+      OrCodeAt(reinterpret_cast<uint8_t*>(StepOf(p)), CodeBits(source.encoding), p.lane,
+               p.column % kStepColumns, source.codes[row * source.cols + col]);
       CopyNumber(source, row, col, source.scales, source.scale_codes, p.layout.scales, p);
       if (p.layout.offsets.present) {
         CopyNumber(source, row, col, source.offsets, source.offset_codes, p.layout.offsets, p);

@@ -8,7 +8,7 @@ namespace rankine {
 // The value of W[row, col] as kernels define it: in f32 the product is rounded, then the sum.
 float BlockElement(const PackedCore& core, int64_t row, int64_t col);
 
-// Its parts: value = scale * (code - zero) + offset. Not for kE8P.
+// Its parts: value = scale * (code - zero) + offset; kE8P in quarters, with a quarter of its scale.
 struct BlockParts {
   float scale = 0;
   float offset = 0;

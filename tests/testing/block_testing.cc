@@ -60,11 +60,14 @@ std::vector<Encoding> AllBlockEncodings() {
     }
   }
   for (int32_t group : {32, 64}) all.push_back({.kind = EncodingKind::kNf4, .group = group});
+  all.push_back({.kind = EncodingKind::kE8P});
   return all;
 }
 
 std::string ToString(const Encoding& encoding) {
-  const std::string kind = encoding.kind == EncodingKind::kNf4 ? "nf4" : "affine";
+  const std::string kind = encoding.kind == EncodingKind::kNf4   ? "nf4"
+                           : encoding.kind == EncodingKind::kE8P ? "e8p"
+                                                                 : "affine";
   return kind + " bits " + std::to_string(encoding.bits) + " group " +
          std::to_string(encoding.group) + " scale " +
          std::to_string(static_cast<int>(encoding.scale)) + " offset " +
@@ -75,6 +78,12 @@ BlockRowsBuffer RandomBlockRows(const Encoding& encoding, int64_t rows, int64_t 
                                 std::mt19937& rng) {
   BlockRowsBuffer buffer{.encoding = encoding, .rows = rows, .cols = cols};
   const BlockRows shape{.encoding = encoding, .rows = rows, .cols = cols};
+  if (encoding.kind == EncodingKind::kE8P) {
+    buffer.codes.resize(rows * shape.code_bytes_per_row());
+    for (uint8_t& byte : buffer.codes) byte = static_cast<uint8_t>(rng());
+    buffer.scales = {0.7f};
+    return buffer;
+  }
   const int bits = encoding.kind == EncodingKind::kNf4 ? 4 : encoding.bits;
   std::uniform_int_distribution<int> any(0, (1 << bits) - 1);
   buffer.codes.resize(rows * cols);
