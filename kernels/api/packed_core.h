@@ -21,8 +21,8 @@
 //             2 bits  4 vectors, vector v = quads v, v + 4, v + 8, v + 12 from the low bits up
 //             1 bit   2 vectors, vector v = quads v, v + 2, .. v + 14 from the low bits up
 //           3 bits = low two, then the third; 5 = low four, the fifth; 6 = low four, the upper two.
-//           e8p: for each 64 columns [8 octets][16 outputs] codewords of 16 bits, outputs in the
-//           order 0 1 4 5 8 9 12 13 2 3 6 7 10 11 14 15, so that decoded halves interleave to quads
+//           e8p: for each 64 columns 128 codewords of 16 bits, two octets of columns to a vector in
+//           the order of E8PPlace, from which bytes unpack and halves interleave to quads
 // A group of a whole row is stored as groups of 128. Codes, scales and offsets beyond row n or
 // column k are zero, and every byte belongs to one output. See kernels/api/block_layout.h.
 #pragma once

@@ -1,6 +1,6 @@
 // The E8P tile with AVX512-VBMI: magnitudes come from the 256-entry table by vpermi2w (64 entries
-// an instruction), fields of two bits go to bytes by vpmultishiftqb. 58 vector instructions for 32
-// codewords.
+// an instruction), fields of bits go to bytes by vpmultishiftqb. Shuffles, one a cycle, bound it:
+// 20 for 32 codewords.
 #include <immintrin.h>
 
 #include "kernels/api/quantized_rows.h"
@@ -19,9 +19,10 @@
 namespace rankine {
 namespace {
 
+// Patterns of two bits a column, 32 entries a register.
 struct Tables {
-  __m512i magnitudes[8];  // patterns of two bits a column, 32 entries a register
-  __m512i bytes;          // code | negative << 2 | shift << 3 to kE8PZeroCode + quarters
+  __m512i magnitudes[8];
+  __m512i bytes;  // code | negative << 2 | shift << 3 to kE8PZeroCode + quarters
 };
 
 __attribute__((always_inline)) inline Tables LoadTables() {
@@ -52,50 +53,51 @@ __attribute__((always_inline)) inline __m512i Patterns(const Tables& t, __m512i 
   return _mm512_mask_blend_epi16(bit7, low, high);
 }
 
-// Signs of the eight columns in the low byte, the shift in the top bit.
-__attribute__((always_inline)) inline __m512i SignsAndShift(__m512i codewords, __m512i patterns) {
+// Signs of the eight columns in the low byte.
+__attribute__((always_inline)) inline __m512i Signs(__m512i codewords, __m512i patterns) {
   const __m512i signs = _mm512_and_si512(_mm512_srli_epi16(codewords, 8), _mm512_set1_epi16(0x7f));
   const __m512i odd_codes = _mm512_and_si512(patterns, _mm512_set1_epi16(0x5555));
   const __m512i count = _mm512_popcnt_epi16(_mm512_xor_si512(signs, odd_codes));
-  const __m512i last = _mm512_and_si512(_mm512_slli_epi16(count, 7), _mm512_set1_epi16(0x80));
-  const __m512i shift = _mm512_and_si512(codewords, _mm512_set1_epi16(-0x8000));
-  return _mm512_or_si512(_mm512_or_si512(signs, last), shift);
+  // signs | (count << 7 & 0x80)
+  return _mm512_ternarylogic_epi32(signs, _mm512_slli_epi16(count, 7), _mm512_set1_epi16(0x80),
+                                   0xf8);
 }
 
-// Bytes of eight codewords: those at words [8 kPart, 8 kPart + 8) of the two registers.
-template <int kPart>
-__attribute__((always_inline)) inline __m512i Bytes(const Tables& t, __m512i patterns,
-                                                    __m512i signs) {
-  // Word 0 of each 64 bits; what the others hold is masked below.
-  const __m512i spread =
-      _mm512_add_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(8 * kPart));
-  const __m512i pattern = _mm512_permutexvar_epi16(spread, patterns);
-  const __m512i sign = _mm512_permutexvar_epi16(spread, signs);
-  // Column i: bits 2 i, 2 i + 1 of the pattern to bits 0, 1; bit i of the signs to bit 2; bit 15 of
-  // the signs to bit 3.
-  const __m512i code_at = _mm512_set1_epi64(0x0e0c0a0806040200);
-  const __m512i sign_at = _mm512_set1_epi64(0x050403020100'3f3e);
-  const __m512i shift_at = _mm512_set1_epi8(12);
-  const __m512i code = _mm512_multishift_epi64_epi8(code_at, pattern);
-  const __m512i negative = _mm512_multishift_epi64_epi8(sign_at, sign);
-  const __m512i shift = _mm512_multishift_epi64_epi8(shift_at, sign);
-  __m512i index = _mm512_and_si512(code, _mm512_set1_epi8(3));
+// What 32 codewords are made of, a word for each.
+struct Words {
+  __m512i patterns, signs;
+  __m512i shifts;  // 8 in both bytes, or 0
+};
+
+// Fields of word kWord of each 64 bits, `first` bits from its start and `step` apart, to bytes.
+template <int kWord>
+__attribute__((always_inline)) inline __m512i Fields(__m512i words, int first, int step) {
+  uint64_t at = 0;
+  for (int i = 0; i < 8; ++i) at |= uint64_t{(16 * kWord + first + i * step) & 63u} << (8 * i);
+  return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(static_cast<int64_t>(at)), words);
+}
+
+// Bytes of the eight codewords at words kWord of each 64 bits.
+template <int kWord>
+__attribute__((always_inline)) inline __m512 Bytes(const Tables& t, const Words& words) {
+  const __m512i code = _mm512_and_si512(Fields<kWord>(words.patterns, 0, 2), _mm512_set1_epi8(3));
   // index | (v & mask)
-  index = _mm512_ternarylogic_epi32(index, negative, _mm512_set1_epi8(4), 0xf8);
-  index = _mm512_ternarylogic_epi32(index, shift, _mm512_set1_epi8(8), 0xf8);
-  return _mm512_shuffle_epi8(t.bytes, index);
+  __m512i index =
+      _mm512_ternarylogic_epi32(code, Fields<kWord>(words.signs, -2, 1), _mm512_set1_epi8(4), 0xf8);
+  index = _mm512_or_si512(index, Fields<kWord>(words.shifts, 0, 0));
+  return _mm512_castsi512_ps(_mm512_shuffle_epi8(t.bytes, index));
 }
 
-// Two octets: four quads of all sixteen outputs. Halves hold outputs in the order of E8PPlace.
+// Two octets: four quads of all sixteen outputs. Codewords stand in the order of E8PPlace.
 __attribute__((always_inline)) inline void UnpackOctets(const Tables& t, const uint8_t* codes,
                                                         __m512i* w) {
   const __m512i codewords = _mm512_loadu_si512(codes);
-  const __m512i patterns = Patterns(t, codewords);
-  const __m512i signs = SignsAndShift(codewords, patterns);
-  const __m512 a0 = _mm512_castsi512_ps(Bytes<0>(t, patterns, signs));
-  const __m512 b0 = _mm512_castsi512_ps(Bytes<1>(t, patterns, signs));
-  const __m512 a1 = _mm512_castsi512_ps(Bytes<2>(t, patterns, signs));
-  const __m512 b1 = _mm512_castsi512_ps(Bytes<3>(t, patterns, signs));
+  Words words;
+  words.patterns = Patterns(t, codewords);
+  words.signs = Signs(codewords, words.patterns);
+  words.shifts = _mm512_and_si512(_mm512_srai_epi16(codewords, 15), _mm512_set1_epi16(0x0808));
+  const __m512 a0 = Bytes<0>(t, words), b0 = Bytes<1>(t, words);
+  const __m512 a1 = Bytes<2>(t, words), b1 = Bytes<3>(t, words);
   w[0] = _mm512_castps_si512(_mm512_shuffle_ps(a0, b0, 0x88));
   w[1] = _mm512_castps_si512(_mm512_shuffle_ps(a0, b0, 0xdd));
   w[2] = _mm512_castps_si512(_mm512_shuffle_ps(a1, b1, 0x88));
