@@ -2,156 +2,146 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "models/checkpoint/convert_plan.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/folder_writer.h"
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
-#include "models/checkpoint/safetensors_writer.h"
-#include "models/llama_layout.h"
 #include "models/status_macros.h"
 
 namespace rankine {
 namespace {
 
-// Bytes decoded at a time: a few rows of the largest matrices, small beside any model.
+// Bytes copied at a time: a few rows of the largest matrices, small beside any model.
 constexpr int64_t kBlockBytes = 8 << 20;
 
-struct CopyJob {
-  TensorSpec spec;
-  const TensorInfo* source;
-};
+// What a dense matrix that was encoded here says of its making.
+constexpr char kRoundingMethod[] = "least-squares rounding";
 
-int64_t RowsOf(const TensorInfo& tensor) { return tensor.shape.size() <= 1 ? 1 : tensor.shape[0]; }
-
-int64_t CountOf(const TensorInfo& tensor) {
+int64_t CountOf(const std::vector<int64_t>& shape) {
   int64_t count = 1;
-  for (const int64_t extent : tensor.shape) count *= extent;
+  for (const int64_t extent : shape) count *= extent;
   return count;
 }
 
-// What is to be written: the tensors in the order of the model, and the manifest for their new
-// dtype.
-class Plan {
+int64_t BytesOf(const TensorSpec& spec) {
+  return CountOf(spec.shape) * static_cast<int64_t>(SizeOf(spec.dtype));
+}
+
+// Runs the jobs of a plan.
+class Copier {
  public:
-  Plan(const Checkpoint& source, DType dtype) : source_(source), dtype_(dtype) {
-    for (const FactoredMatrix& matrix : source.factored()) factored_.emplace(matrix.name, &matrix);
-  }
+  Copier(const Checkpoint& source, ConvertPlan& plan, const ConvertOptions& options,
+         const ConvertProgress& progress)
+      : source_(source),
+        plan_(plan),
+        progress_(progress),
+        pool_(options.num_threads > 0 ? options.num_threads : DefaultNumThreads()) {}
 
-  absl::Status Make() {
-    const ModelConfig& config = source_.config();
-    RK_RETURN_IF_ERROR(Add(kEmbeddingTensor));
-    for (const LinearSpec& linear : LlamaLinears(config)) RK_RETURN_IF_ERROR(AddLinear(linear));
-    for (const VectorSpec& vector : LlamaVectors(config)) RK_RETURN_IF_ERROR(Add(vector.name));
-    if (source_.Find(kRopeFreqsTensor) != nullptr) return Add(kRopeFreqsTensor);
-    return absl::OkStatus();
+  absl::Status Run(const std::string& folder, ConvertReport* report) {
+    std::vector<TensorSpec> specs;
+    for (const ConvertJob& job : plan_.jobs()) {
+      specs.insert(specs.end(), job.specs.begin(), job.specs.end());
+    }
+    for (const TensorSpec& spec : specs) total_ += BytesOf(spec);
+    RK_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(folder, specs));
+    for (const ConvertJob& job : plan_.jobs()) {
+      RK_RETURN_IF_ERROR(job.kind == ConvertJob::Kind::kCore ? WriteCoreJob(job, &writer, report)
+                                                             : CopyTensor(job, &writer));
+    }
+    return writer.Finish();
   }
-
-  const std::vector<CopyJob>& jobs() const { return jobs_; }
-  const std::vector<FactoredMatrix>& matrices() const { return matrices_; }
 
  private:
-  absl::Status Add(const std::string& name) {
-    if (!added_.insert(name).second) return absl::OkStatus();  // a core shared by several matrices
-    const TensorInfo* tensor = source_.Find(name);
-    if (tensor == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is missing"));
+  void Advance(int64_t bytes) {
+    done_ += bytes;
+    if (progress_) progress_(done_, total_);
+  }
+
+  absl::Status WriteCoreJob(const ConvertJob& job, SafetensorsWriter* writer,
+                            ConvertReport* report) {
+    EncodeError error;
+    RK_RETURN_IF_ERROR(WriteCore(
+        source_, job.core, pool_, writer, [&](int64_t bytes) { Advance(bytes); }, &error));
+    const Core& core = job.core.to;
+    if (core.encoding.IsFloat()) return absl::OkStatus();
+    FactoredMatrix& matrix = plan_.matrices()[job.matrix];
+    ConvertedCore entry{.linear = matrix.name,
+                        .core = core.name,
+                        .encoding = core.encoding,
+                        .weights = 1,
+                        .relative_error = error.relative()};
+    for (const LegRange& leg : core.legs) {
+      entry.weights *= leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
     }
-    const DType dtype = tensor->shape.size() <= 1 ? DType::kF32 : dtype_;
-    jobs_.push_back({{name, dtype, tensor->shape}, tensor});
+    for (const TensorSpec& spec : job.specs) entry.bytes += BytesOf(spec);
+    if (IsDense(matrix) && !job.core.carries_codes()) {
+      matrix.provenance = {.method = kRoundingMethod, .relative_error = error.relative()};
+    }
+    report->cores.push_back(std::move(entry));
     return absl::OkStatus();
   }
 
-  absl::Status AddLinear(const LinearSpec& linear) {
-    const auto found = factored_.find(linear.name);
-    if (found != factored_.end()) return AddFactored(*found->second);
-    RK_RETURN_IF_ERROR(Add(linear.weight()));
-    return linear.has_bias ? Add(linear.bias()) : absl::OkStatus();
-  }
-
-  absl::Status AddFactored(FactoredMatrix matrix) {
-    if (!matrix.input_transforms.empty() || !matrix.output_transforms.empty()) {
-      return absl::UnimplementedError(
-          absl::StrCat("matrix ", matrix.name, ": converting transforms is not supported"));
-    }
-    for (Term& term : matrix.terms) {
-      for (Core& core : term.cores) {
-        if (!core.encoding.IsFloat()) {
-          return absl::UnimplementedError(
-              absl::StrCat("matrix ", matrix.name, ": core ", core.name,
-                           ": converting block encodings and codebooks is not supported"));
-        }
-        core.encoding = Encoding::Float(core.legs.size() == 1 ? DType::kF32 : dtype_);
-        RK_RETURN_IF_ERROR(Add(core.TensorOf("values")));
-      }
-    }
-    if (!matrix.bias_tensor.empty()) RK_RETURN_IF_ERROR(Add(matrix.bias_tensor));
-    matrices_.push_back(std::move(matrix));
-    return absl::OkStatus();
-  }
-
-  const Checkpoint& source_;
-  DType dtype_;
-  std::unordered_map<std::string, const FactoredMatrix*> factored_;
-  std::unordered_set<std::string> added_;
-  std::vector<CopyJob> jobs_;
-  std::vector<FactoredMatrix> matrices_;
-};
-
-absl::Status CopyTensors(const Checkpoint& source, const std::vector<CopyJob>& jobs,
-                         const std::string& folder, const ConvertProgress& progress) {
-  std::vector<TensorSpec> specs;
-  int64_t total = 0;
-  for (const CopyJob& job : jobs) {
-    specs.push_back(job.spec);
-    total += CountOf(*job.source) * static_cast<int64_t>(SizeOf(job.spec.dtype));
-  }
-  RK_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::Create(folder, specs));
-  std::vector<char> block;
-  int64_t done = 0;
-  for (const CopyJob& job : jobs) {
-    const int64_t rows = RowsOf(*job.source);
-    const int64_t row_bytes = CountOf(*job.source) / std::max<int64_t>(rows, 1) *
-                              static_cast<int64_t>(SizeOf(job.spec.dtype));
+  absl::Status CopyTensor(const ConvertJob& job, SafetensorsWriter* writer) {
+    const TensorSpec& spec = job.specs[0];
+    const bool raw = job.kind == ConvertJob::Kind::kRaw;
+    const int64_t rows = spec.shape.size() <= 1 ? 1 : spec.shape[0];
+    const int64_t row_bytes = BytesOf(spec) / std::max<int64_t>(rows, 1);
     const int64_t step = std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(row_bytes, 1));
     for (int64_t row = 0; row < rows; row += step) {
       const int64_t end = std::min(rows, row + step);
       const int64_t bytes = (end - row) * row_bytes;
-      block.resize(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
-      RK_RETURN_IF_ERROR(source.ReadRows(*job.source, row, end, job.spec.dtype, block.data()));
-      RK_RETURN_IF_ERROR(writer.Append(job.spec.name, block.data(), bytes));
-      done += bytes;
-      if (progress) progress(done, total);
+      block_.resize(static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+      RK_RETURN_IF_ERROR(raw ? source_.ReadRaw(*job.source, row * row_bytes, bytes, block_.data())
+                             : source_.ReadRows(*job.source, row, end, spec.dtype, block_.data()));
+      RK_RETURN_IF_ERROR(writer->Append(spec.name, block_.data(), bytes));
+      Advance(bytes);
     }
+    return absl::OkStatus();
   }
-  return writer.Finish();
-}
+
+  const Checkpoint& source_;
+  ConvertPlan& plan_;
+  const ConvertProgress& progress_;
+  ThreadPool pool_;
+  std::vector<char> block_;
+  int64_t done_ = 0, total_ = 0;
+};
 
 }  // namespace
 
-absl::Status ConvertModel(const Checkpoint& source, const std::string& out, DType dtype,
-                          const ConvertProgress& progress) {
-  RK_CHECK(IsFloat(dtype));
-  Plan plan(source, dtype);
+absl::StatusOr<ConvertReport> ConvertModel(const Checkpoint& source, const std::string& out,
+                                           const ConvertOptions& options,
+                                           const ConvertProgress& progress) {
+  RK_CHECK(IsFloat(options.dtype));
+  ConvertPlan plan(source, options);
   RK_RETURN_IF_ERROR(plan.Make());
   RK_ASSIGN_OR_RETURN(FolderWriter folder, FolderWriter::Create(out));
   RK_RETURN_IF_ERROR(CopyCompanions(source, folder.staging()));
-  RK_RETURN_IF_ERROR(folder.WriteFile("config.json", SerializeModelConfig(source.config(), dtype)));
+  RK_RETURN_IF_ERROR(
+      folder.WriteFile("config.json", SerializeModelConfig(source.config(), options.dtype)));
   std::error_code ignored;
   if (!std::filesystem::exists(folder.staging() + "/generation_config.json", ignored)) {
     RK_RETURN_IF_ERROR(
         folder.WriteFile("generation_config.json", SerializeGenerationConfig(source.config())));
   }
+  ConvertReport report;
+  RK_RETURN_IF_ERROR(Copier(source, plan, options, progress).Run(folder.staging(), &report));
+  plan.Report(&report);
   if (!plan.matrices().empty()) {
     RK_RETURN_IF_ERROR(folder.WriteFile("factorization.json", SerializeManifest(plan.matrices())));
   }
-  RK_RETURN_IF_ERROR(CopyTensors(source, plan.jobs(), folder.staging(), progress));
-  return folder.Commit();
+  RK_RETURN_IF_ERROR(folder.Commit());
+  return report;
+}
+
+absl::Status ConvertModel(const Checkpoint& source, const std::string& out, DType dtype,
+                          const ConvertProgress& progress) {
+  return ConvertModel(source, out, ConvertOptions{.dtype = dtype}, progress).status();
 }
 
 }  // namespace rankine

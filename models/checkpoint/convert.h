@@ -3,11 +3,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/base/dtype.h"
 #include "models/checkpoint/checkpoint.h"
+#include "models/checkpoint/encoding_map.h"
 
 namespace rankine {
 
@@ -16,12 +20,44 @@ using ConvertProgress = std::function<void(int64_t done_bytes, int64_t total_byt
 
 inline constexpr DType kDefaultConvertDType = DType::kBF16;
 
+struct ConvertOptions {
+  // Of float matrices (kF32, kF16 or kBF16), and of GGUF blocks that nothing below encodes.
+  DType dtype = kDefaultConvertDType;
+  // By the names of linears ("model.layers.0.mlp.up_proj", "lm_head", "model.embed_tokens"); the
+  // first rule that matches wins. All cores of a factored linear with two legs or more take part.
+  std::vector<EncodingRule> map;
+  // For linears that no rule matches. The embedding only where this says "keep".
+  std::optional<EncodingTarget> encode;
+  int num_threads = 0;  // 0 = the cores this process may run on
+};
+
+struct ConvertedCore {
+  std::string linear;
+  std::string core;  // "W", "U", ...
+  Encoding encoding;
+  int64_t weights = 0;
+  int64_t bytes = 0;
+  double relative_error = 0;  // ||W - W'||_F / ||W||_F of this core
+};
+
+struct ConvertReport {
+  // Cores that were encoded or carried over as blocks, in the order of the model.
+  std::vector<ConvertedCore> cores;
+  // With a map: linears that neither a rule nor `encode` covers, and rules that no linear matched
+  // first.
+  std::vector<std::string> unmatched_linears, unused_rules;
+};
+
 // Writes `source` as the folder `out`, which must not exist; it appears complete or not at all.
-// Matrices, and the cores of factored linears, become `dtype` (kF32, kF16 or kBF16); vectors
-// (norms, biases, the S of U S V) are f32 always: they cost nothing and no bit of them is lost. A
-// tied embedding is stored once. Tokenizer, chat template and licence come along. Errors: a value
-// that is not finite or does not fit in `dtype`, factored forms of other than float encodings (not
-// supported yet); the tensor is named.
+// Vectors (norms, biases, the S of U S V) become f32 always: they cost nothing and no bit of them
+// is lost. Block-encoded cores of a folder stay as they are unless they are told otherwise. A tied
+// embedding is stored once. Tokenizer, chat template and licence come along. Errors name the
+// tensor: a value that is not finite or does not fit.
+absl::StatusOr<ConvertReport> ConvertModel(const Checkpoint& source, const std::string& out,
+                                           const ConvertOptions& options,
+                                           const ConvertProgress& progress = nullptr);
+
+// The same with all matrices as `dtype`.
 absl::Status ConvertModel(const Checkpoint& source, const std::string& out,
                           DType dtype = kDefaultConvertDType,
                           const ConvertProgress& progress = nullptr);

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/llama_layout.h"
@@ -28,7 +29,9 @@ class Checker {
   }
 
   absl::Status Check(const std::vector<TensorInfo>& tensors) {
-    RK_RETURN_IF_ERROR(Require(kEmbeddingTensor, {config_.vocab_size, config_.hidden_size}));
+    // The embedding may be block-encoded, and is then a matrix of the manifest too.
+    RK_RETURN_IF_ERROR(CheckLinear({std::string(absl::StripSuffix(kEmbeddingTensor, ".weight")),
+                                    config_.vocab_size, config_.hidden_size, false}));
     for (const LinearSpec& linear : LlamaLinears(config_)) RK_RETURN_IF_ERROR(CheckLinear(linear));
     for (const VectorSpec& vector : LlamaVectors(config_)) {
       RK_RETURN_IF_ERROR(Require(vector.name, {vector.size}));

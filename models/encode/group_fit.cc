@@ -239,21 +239,27 @@ GroupFit GroupFitter::FitScaleAndOffset() const {
 
 GroupFit GroupFitter::Fit() const { return has_offsets_ ? FitScaleAndOffset() : FitScale(); }
 
-void GroupFitter::Encode(const GroupFit& fit, uint8_t* codes) const {
+double GroupFitter::Encode(const GroupFit& fit, uint8_t* codes) const {
   const float offset = has_offsets_ ? fit.offset - min_ : 0.0f;
   const int zero = encoding_.ZeroCode();
+  double error = 0;
   for (int64_t i = 0; i < n_; ++i) {
     // Divided, not multiplied by a reciprocal: the nearest code, also near the middle of two.
     const float unit = fit.scale == 0 ? 0.0f : (x_[i] - offset) / fit.scale;
+    float level;
     if (encoding_.kind == EncodingKind::kNf4) {
       int code = 0;
       for (int k = 1; k < 16; ++k) code += unit > 0.5f * (kNf4Levels[k - 1] + kNf4Levels[k]);
       codes[i] = static_cast<uint8_t>(code);
+      level = kNf4Levels[code];
     } else {
-      const float level = std::nearbyint(std::clamp(unit, low_, high_));
+      level = std::nearbyint(std::clamp(unit, low_, high_));
       codes[i] = static_cast<uint8_t>(static_cast<int>(level) + zero);
     }
+    const double difference = x_[i] - offset - level * fit.scale;
+    error += difference * difference;
   }
+  return error;
 }
 
 }  // namespace rankine

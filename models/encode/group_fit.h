@@ -30,8 +30,8 @@ class GroupFitter {
   void Load(const float* weights, int64_t n);
   // Infinite when the covering scale or offset does not fit in its type.
   GroupFit Fit() const;
-  // Nearest codes under a fit that is given: codes[0, n).
-  void Encode(const GroupFit& fit, uint8_t* codes) const;
+  // Nearest codes under a fit that is given: codes[0, n). Returns the squared error.
+  double Encode(const GroupFit& fit, uint8_t* codes) const;
 
  private:
   // Of the levels q that the weights x go to under a fit: what least squares needs.

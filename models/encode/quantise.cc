@@ -64,6 +64,9 @@ RowEncoder::RowEncoder(const Encoding& encoding) : encoding_(encoding) {
 absl::Status RowEncoder::Encode(const float* weights, int64_t row, int64_t row_name,
                                 BlockRowsBuffer* out) {
   absl::Status status = CheckWeights(weights, out->cols, row_name);
+  for (int64_t c = 0; c < out->cols; ++c) {
+    error_.squared_weights += static_cast<double>(weights[c]) * weights[c];
+  }
   const int64_t span =
       encoding_.HasTwoLevelScales() ? kSuperBlockColumns : encoding_.GroupColumns(out->cols);
   for (int64_t begin = 0; status.ok() && begin < out->cols; begin += span) {
@@ -100,7 +103,7 @@ absl::Status RowEncoder::EncodeSpan(const float* weights, int64_t begin, int64_t
     if (encoding_.HasOffsets() && encoding_.offset == OffsetKind::kPerGroup) {
       out->offsets[first_group + g] = fits_[g].offset;
     }
-    fitters_[g].Encode(fits_[g], out->codes.data() + row * out->cols + begin + g * width);
+    error_.squared_error += fitters_[g].Encode(fits_[g], out->codes.data() + row * out->cols + begin + g * width);
   }
   return absl::OkStatus();
 }

@@ -2,8 +2,10 @@
 // that know the activations come from tools/compress and write the same buffers.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,6 +29,15 @@ namespace rankine {
 absl::Status EncodeRows(const float* rows, int64_t num_rows, int64_t cols, const Encoding& encoding,
                         BlockRowsBuffer* out);
 
+struct EncodeError {
+  double squared_error = 0;
+  double squared_weights = 0;
+  // ||W - W'||_F / ||W||_F.
+  double relative() const {
+    return squared_weights > 0 ? std::sqrt(squared_error / squared_weights) : 0.0;
+  }
+};
+
 // The same row by row. One object for each thread, which may then encode different rows of the same
 // buffer at once. `encoding` is kAffine or kNf4.
 class RowEncoder {
@@ -34,6 +45,8 @@ class RowEncoder {
   explicit RowEncoder(const Encoding& encoding);
   // Row `row` of a buffer that ResizeBlockRows has laid out; messages call it `row_name`.
   absl::Status Encode(const float* weights, int64_t row, int64_t row_name, BlockRowsBuffer* out);
+  // Of all rows since the last call: sums of squares of what encoding changed, and of the weights.
+  EncodeError TakeError() { return std::exchange(error_, {}); }
 
  private:
   // Columns [begin, end) of the row: a super-block, or one group.
@@ -45,6 +58,7 @@ class RowEncoder {
   const Encoding encoding_;
   std::vector<GroupFitter> fitters_;  // one for each group of a span
   std::vector<GroupFit> fits_;
+  EncodeError error_;
 };
 
 // kUnimplemented for encodings that EncodeRows cannot make; ok for float ones too.

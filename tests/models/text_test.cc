@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
 #include "models/checkpoint/convert.h"
 #include "tests/testing/tiny_model.h"
 
@@ -21,7 +22,9 @@ TEST(TextOfAModel, AFolderWithoutATokenizerSaysSoAndKeepsItsOtherFiles) {
   auto source = OpenCheckpoint(temp / "src");
   ASSERT_TRUE(source.ok()) << source.status();
   EXPECT_EQ((*source)->folder(), temp / "src");
-  EXPECT_EQ(TokenizerOf(**source).status().message(), "the model has no tokenizer");
+  EXPECT_TRUE(absl::StartsWith(TokenizerOf(**source).status().message(),
+                               "the model has no tokenizer"))
+      << TokenizerOf(**source).status();
   ASSERT_TRUE(ConvertModel(**source, temp / "dst").ok());
   EXPECT_EQ(ReadWholeFile(temp / "dst/LICENSE"), "do what you like");
   EXPECT_EQ(ReadWholeFile(temp / "dst/generation_config.json"),

@@ -1,10 +1,16 @@
-// rankine convert SRC DST: a GGUF file or a Hugging Face folder becomes a Rankine folder.
+// rankine convert SRC DST [--encode int4:g64]: a GGUF file or a Hugging Face folder becomes a
+// Rankine folder.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/convert.h"
+#include "models/encode/encoding_name.h"
 #include "tools/cli/command.h"
+#include "tools/cli/encoding_summary.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
@@ -13,40 +19,106 @@
 namespace rankine {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct Flags {
-  std::string source, destination, dtype = "bf16";
+  std::string source, destination, dtype = "bf16", encode, encode_map;
+  int threads = 0;
   bool json = false;
 };
 
-absl::Status Convert(const Flags& flags) {
+absl::StatusOr<ConvertOptions> OptionsOf(const Flags& flags) {
+  ConvertOptions options{.num_threads = flags.threads};
   auto dtype = ParseFloatDType("--dtype", flags.dtype);
   if (!dtype.ok()) return dtype.status();
+  options.dtype = *dtype;
+  if (!flags.encode.empty()) {
+    auto target = ParseEncodingTarget(flags.encode);
+    if (!target.ok()) {
+      return absl::Status(target.status().code(),
+                          absl::StrCat("--encode: ", target.status().message()));
+    }
+    options.encode = *target;
+  }
+  if (!flags.encode_map.empty()) {
+    auto map = ReadEncodingMap(flags.encode_map);
+    if (!map.ok()) return map.status();
+    options.map = *std::move(map);
+  }
+  return options;
+}
+
+Json ReportJson(const ConvertReport& report, const Checkpoint& written, const Flags& flags,
+                int64_t bytes) {
+  Json json = {{"path", flags.destination},
+               {"dtype", flags.dtype},
+               {"tensors", written.tensors().size()},
+               {"bytes", bytes},
+               {"bits_per_weight", SummarizeEncodings(written).bits_per_weight()},
+               {"encoded", Json::array()},
+               {"unmatched_linears", report.unmatched_linears},
+               {"unused_rules", report.unused_rules}};
+  for (const ConvertedCore& core : report.cores) {
+    json["encoded"].push_back({{"linear", core.linear},
+                               {"core", core.core},
+                               {"encoding", EncodingName(core.encoding)},
+                               {"weights", core.weights},
+                               {"bytes", core.bytes},
+                               {"relative_error", core.relative_error}});
+  }
+  return json;
+}
+
+std::string ReportText(const ConvertReport& report, const Checkpoint& written, const Flags& flags,
+                       int64_t bytes) {
+  std::string out = absl::StrFormat(
+      "%s: %d tensors, %s of weights%s\n", flags.destination, written.tensors().size(),
+      FormatBytes(static_cast<double>(bytes)), report.cores.empty() ? " in " + flags.dtype : "");
+  if (!report.cores.empty()) {
+    double worst = 0;
+    std::string worst_name;
+    for (const ConvertedCore& core : report.cores) {
+      if (core.relative_error <= worst) continue;
+      worst = core.relative_error;
+      worst_name = core.linear + " " + core.core;
+    }
+    out += EncodingTable(SummarizeEncodings(written));
+    if (worst > 0) {
+      absl::StrAppendFormat(&out, "greatest relative error of a core: %.4f (%s)\n", worst,
+                            worst_name);
+    }
+  }
+  if (!report.unmatched_linears.empty()) {
+    absl::StrAppendFormat(&out, "%d linears match no rule and are %s: %s\n",
+                          report.unmatched_linears.size(), flags.dtype,
+                          absl::StrJoin(report.unmatched_linears, ", "));
+  }
+  for (const std::string& rule : report.unused_rules) {
+    absl::StrAppendFormat(&out, "no linear took the rule '%s'\n", rule);
+  }
+  return out;
+}
+
+absl::Status Convert(const Flags& flags) {
+  auto options = OptionsOf(flags);
+  if (!options.ok()) return options.status();
   auto source = OpenCheckpoint(flags.source);
   if (!source.ok()) return source.status();
   ProgressBar progress("convert");
-  absl::Status status =
-      ConvertModel(**source, flags.destination, *dtype, [&](int64_t done, int64_t total) {
+  auto report =
+      ConvertModel(**source, flags.destination, *options, [&](int64_t done, int64_t total) {
         progress.Update(
             static_cast<double>(done) / static_cast<double>(std::max<int64_t>(total, 1)),
             FormatBytes(static_cast<double>(done)));
       });
   progress.Finish();
-  if (!status.ok()) return status;
+  if (!report.ok()) return report.status();
   auto written = OpenCheckpoint(flags.destination);
   if (!written.ok()) return written.status();
   int64_t bytes = 0;
   for (const TensorInfo& tensor : (*written)->tensors()) bytes += tensor.stored_bytes;
-  if (flags.json) {
-    const nlohmann::ordered_json json = {{"path", flags.destination},
-                                         {"dtype", flags.dtype},
-                                         {"tensors", (*written)->tensors().size()},
-                                         {"bytes", bytes}};
-    PrintNow(Dump(json) + "\n");
-  } else {
-    PrintNow(flags.destination + ": " + std::to_string((*written)->tensors().size()) +
-             " tensors, " + FormatBytes(static_cast<double>(bytes)) + " of weights in " +
-             flags.dtype + "\n");
-  }
+  PrintNow(flags.json ? Dump(ReportJson(*report, **written, flags, bytes)) + "\n"
+                      : ReportText(*report, **written, flags, bytes));
   return absl::OkStatus();
 }
 
@@ -62,8 +134,18 @@ void AddConvertCommand(CLI::App& app, Action* action) {
       ->required();
   command->add_option("destination", flags->destination, "The folder to write; it must not exist")
       ->required();
-  command->add_option("--dtype", flags->dtype, "Of matrices: bf16, f16, f32")
+  command->add_option("--dtype", flags->dtype, "Of matrices that are not encoded: bf16, f16, f32")
       ->capture_default_str();
+  command->add_option("--encode", flags->encode,
+                      "Of every linear but the embedding: int4:g64, int8:g64, nf4:g32, ... "
+                      "(docs/factorization.md); keep = GGUF blocks as they are, exactly");
+  command->add_option("--encode-map", flags->encode_map,
+                      "A file of lines 'REGEX ENCODING' (or a JSON object) by names of linears, "
+                      "first match wins; --encode is for the rest");
+  command
+      ->add_option("--threads", flags->threads,
+                   "Threads (default: the cores this process may run on)")
+      ->check(CLI::Range(1, 1024));
   command->add_flag("--json", flags->json, "Print JSON");
   command->callback([flags, action] { *action = [flags] { return Convert(*flags); }; });
 }

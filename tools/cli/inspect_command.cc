@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/cli/command.h"
+#include "tools/cli/encoding_summary.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
@@ -51,7 +52,18 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                {"tied_embedding", c.tie_embeddings},
                {"random_weights", c.random_weights},
                {"file_bytes", FileBytes(checkpoint)},
+               {"encodings", Json::array()},
                {"factored", Json::array()}};
+  const EncodingSummary encodings = SummarizeEncodings(checkpoint);
+  for (const EncodingUse& use : encodings.uses) {
+    json["encodings"].push_back({{"encoding", use.encoding},
+                                 {"ggml", use.ggml},
+                                 {"cores", use.cores},
+                                 {"numbers", use.numbers},
+                                 {"bytes", use.bytes},
+                                 {"bits_per_number", use.bits_per_number()}});
+  }
+  json["bits_per_weight"] = encodings.bits_per_weight();
   for (const FactoredMatrix& m : checkpoint.factored()) {
     json["factored"].push_back({{"name", m.name},
                                 {"out_features", m.out_features},
@@ -75,6 +87,7 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
       c.tie_embeddings ? "tied" : "untied", checkpoint.tensors().size(),
       FormatBytes(static_cast<double>(FileBytes(checkpoint))), checkpoint.factored().size());
   if (c.random_weights) out += "random weights: for measuring speed, its output means nothing\n";
+  out += EncodingTable(SummarizeEncodings(checkpoint));
   for (const FactoredMatrix& m : checkpoint.factored()) {
     int64_t dense = m.out_features * m.in_features;
     absl::StrAppendFormat(&out, "  %-40s [%d, %d] %s, %.3f of its parameters", m.name,

@@ -1,0 +1,91 @@
+#include "models/checkpoint/encoding_map.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "models/checkpoint/json.h"
+#include "models/encode/encoding_name.h"
+#include "models/encode/quantise.h"
+#include "models/files/text_file.h"
+#include "models/status_macros.h"
+
+namespace rankine {
+namespace {
+
+constexpr int64_t kMaxMapBytes = int64_t{1} << 20;
+
+absl::StatusOr<std::vector<EncodingRule>> ReadJson(const std::string& text,
+                                                   const std::string& path) {
+  RK_ASSIGN_OR_RETURN(const JsonValue root, JsonValue::Parse(text, path));
+  RK_ASSIGN_OR_RETURN(const auto members, root.Members());
+  std::vector<EncodingRule> rules;
+  for (const auto& [expression, value] : members) {
+    RK_ASSIGN_OR_RETURN(const std::string encoding, value.String());
+    RK_ASSIGN_OR_RETURN(EncodingRule rule, MakeEncodingRule(expression, encoding, path));
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
+absl::StatusOr<std::vector<EncodingRule>> ReadLines(const std::string& text,
+                                                    const std::string& path) {
+  std::vector<EncodingRule> rules;
+  int number = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    const std::vector<std::string> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    if (words.empty() || words[0][0] == '#') continue;
+    const std::string place = absl::StrCat(path, ": line ", number);
+    if (words.size() != 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(place,
+                       ": expected a regular expression and an encoding, such as \"mlp\\. "
+                       "int4:g64\""));
+    }
+    RK_ASSIGN_OR_RETURN(EncodingRule rule, MakeEncodingRule(words[0], words[1], place));
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
+}  // namespace
+
+absl::StatusOr<EncodingTarget> ParseEncodingTarget(std::string_view text) {
+  if (text == "keep") return EncodingTarget{.keep = true};
+  RK_ASSIGN_OR_RETURN(const Encoding encoding, ParseEncoding(text));
+  RK_RETURN_IF_ERROR(CheckCanEncode(encoding));
+  return EncodingTarget{.encoding = encoding};
+}
+
+absl::StatusOr<EncodingRule> MakeEncodingRule(const std::string& expression,
+                                              std::string_view encoding,
+                                              const std::string& source) {
+  EncodingRule rule{.expression = expression};
+  const absl::StatusOr<EncodingTarget> target = ParseEncodingTarget(encoding);
+  if (!target.ok()) {
+    return absl::Status(target.status().code(),
+                        absl::StrCat(source, ": ", target.status().message()));
+  }
+  rule.target = *target;
+  try {
+    rule.regex = std::regex(expression, std::regex::ECMAScript);
+  } catch (const std::regex_error& e) {
+    return absl::InvalidArgumentError(absl::StrCat(source, ": '", absl::CHexEscape(expression),
+                                                   "' is not a regular expression: ", e.what()));
+  }
+  return rule;
+}
+
+absl::StatusOr<std::vector<EncodingRule>> ReadEncodingMap(const std::string& path) {
+  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxMapBytes));
+  const absl::string_view content = absl::StripLeadingAsciiWhitespace(text);
+  RK_ASSIGN_OR_RETURN(std::vector<EncodingRule> rules, !content.empty() && content[0] == '{'
+                                                           ? ReadJson(text, path)
+                                                           : ReadLines(text, path));
+  if (rules.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": holds no rules"));
+  return rules;
+}
+
+}  // namespace rankine
