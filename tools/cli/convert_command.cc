@@ -2,6 +2,8 @@
 // Rankine folder.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <regex>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -69,6 +71,14 @@ Json ReportJson(const ConvertReport& report, const Checkpoint& written, const Fl
   return json;
 }
 
+// "model.layers.*.mlp.up_proj" once for all layers.
+std::set<std::string> KindsOf(const std::vector<std::string>& linears) {
+  static const std::regex layer("\\.[0-9]+\\.");
+  std::set<std::string> kinds;
+  for (const std::string& name : linears) kinds.insert(std::regex_replace(name, layer, ".*."));
+  return kinds;
+}
+
 std::string ReportText(const ConvertReport& report, const Checkpoint& written, const Flags& flags,
                        int64_t bytes) {
   std::string out = absl::StrFormat(
@@ -91,7 +101,7 @@ std::string ReportText(const ConvertReport& report, const Checkpoint& written, c
   if (!report.unmatched_linears.empty()) {
     absl::StrAppendFormat(&out, "%d linears match no rule and are %s: %s\n",
                           report.unmatched_linears.size(), flags.dtype,
-                          absl::StrJoin(report.unmatched_linears, ", "));
+                          absl::StrJoin(KindsOf(report.unmatched_linears), ", "));
   }
   for (const std::string& rule : report.unused_rules) {
     absl::StrAppendFormat(&out, "no linear took the rule '%s'\n", rule);

@@ -1,5 +1,6 @@
 // rankine inspect MODEL: what a model is; with --explain, how each of its layers will be executed.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -69,6 +70,7 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                                 {"out_features", m.out_features},
                                 {"in_features", m.in_features},
                                 {"parameters", m.NumParameters()},
+                                {"dense", IsDense(m)},
                                 {"method", m.provenance.method},
                                 {"relative_error", m.provenance.relative_error},
                                 {"weighted_error", m.provenance.weighted_error}});
@@ -78,17 +80,21 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
 
 std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
   const ModelConfig& c = checkpoint.config();
+  const int64_t num_dense =
+      std::count_if(checkpoint.factored().begin(), checkpoint.factored().end(), IsDense);
   std::string out = absl::StrFormat(
       "%s: %s, %d layers, hidden %d, FFN %d, %d heads (%d KV) of %d, vocabulary %d, context %d, %s "
       "embedding\n"
-      "%d tensors, %s on disk; %d linears factored\n",
+      "%d tensors, %s on disk; %d linears factored, %d dense but encoded\n",
       path, c.architecture, c.num_layers, c.hidden_size, c.intermediate_size, c.num_heads,
       c.num_kv_heads, c.head_dim, c.vocab_size, c.max_position,
       c.tie_embeddings ? "tied" : "untied", checkpoint.tensors().size(),
-      FormatBytes(static_cast<double>(FileBytes(checkpoint))), checkpoint.factored().size());
+      FormatBytes(static_cast<double>(FileBytes(checkpoint))),
+      checkpoint.factored().size() - num_dense, num_dense);
   if (c.random_weights) out += "random weights: for measuring speed, its output means nothing\n";
   out += EncodingTable(SummarizeEncodings(checkpoint));
   for (const FactoredMatrix& m : checkpoint.factored()) {
+    if (IsDense(m)) continue;
     int64_t dense = m.out_features * m.in_features;
     absl::StrAppendFormat(&out, "  %-40s [%d, %d] %s, %.3f of its parameters", m.name,
                           m.out_features, m.in_features, m.provenance.method,

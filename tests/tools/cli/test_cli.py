@@ -264,6 +264,41 @@ class CliTest(unittest.TestCase):
             run_json("convert", GGUF, out)
         self.assertEqual(run_json("tokenize", out, "--text", "a")["token_ids"], [81])
 
+    def test_convert_encodes_and_says_what_each_matrix_takes(self):
+        made = run_json("convert", GGUF, self.path("int4"), "--encode", "int4:g64")
+        self.assertEqual(len(made["encoded"]), 210)
+        self.assertEqual(made["unmatched_linears"], [])
+        self.assertTrue(all(0 < core["relative_error"] < 0.15 for core in made["encoded"]))
+        told = run_json("inspect", self.path("int4"))
+        uses = {use["encoding"]: use for use in told["encodings"]}
+        self.assertEqual(set(uses), {"int4:g64", "bf16"})  # the embedding stays bf16
+        self.assertEqual(uses["int4:g64"]["bits_per_number"], 4.25)
+        self.assertEqual(told["bits_per_weight"], made["bits_per_weight"])
+        self.assertIn("int4:g64", run("inspect", self.path("int4")).stdout)
+        # Blocks that are kept take what they took in the GGUF file.
+        run_json("convert", GGUF, self.path("keep"), "--encode", "keep")
+        before, after = (run_json("inspect", model) for model in (GGUF, self.path("keep")))
+        self.assertEqual(before["bits_per_weight"], after["bits_per_weight"])
+        self.assertEqual({(u["encoding"], u["ggml"]) for u in before["encodings"]},
+                         {("int4:g32:offset", "Q4_1"), ("int8:g32", "Q8_0")})
+        self.assertEqual({u["encoding"] for u in after["encodings"]}, {"int4:g32:offset", "int8:g32"})
+
+    def test_convert_encodes_by_a_map(self):
+        rules = self.path("rules")
+        with open(rules, "w") as file:
+            file.write("# first match wins\nlayers\\.0\\.mlp int8:g32\nmlp nf4\nno_such_linear int2\n")
+        made = run_json("convert", GGUF, self.path("map"), "--encode-map", rules)
+        self.assertEqual({core["encoding"] for core in made["encoded"]}, {"int8:g32", "nf4:g64"})
+        self.assertEqual(len(made["unmatched_linears"]), 4 * 30)
+        self.assertEqual(made["unused_rules"], ["no_such_linear"])
+        with open(rules, "w") as file:
+            file.write("mlp nf4\nattn int7\n")
+        self.assert_error(run("convert", GGUF, self.path("x"), "--encode-map", rules), "rules: line 2", "int7")
+        self.assert_error(run("convert", GGUF, self.path("x"), "--encode-map", self.path("none")), "none")
+        self.assert_error(run("convert", GGUF, self.path("x"), "--encode", "int4:g48"), "--encode", "g48")
+        self.assert_error(run("convert", GGUF, self.path("x"), "--encode", "e8p"), "e8p")
+        self.assertFalse(os.path.exists(self.path("x")))
+
     def test_chat_keeps_history(self):
         result = run("chat", MODEL, "--json", "--max-tokens", "8", input="My name is Ada.\nWhat is my name?\n")
         self.assertEqual(result.returncode, 0, result.stderr)
