@@ -159,6 +159,7 @@ bool Search::Visit(size_t index, const Legs& layout) {
   base.rows = legs_.Size(base.row_legs);
   base.k = legs_.Size(base.summed_legs);
   base.block_encoded = blocks && TryBlocks(step, &base);
+  base.integer_codes = base.block_encoded && core.encoding.kind != EncodingKind::kNf4;
   if (((blocks && !base.block_encoded) || folds_blocks) && !may_decode_) return false;
   return TryLayouts(index, base);
 }

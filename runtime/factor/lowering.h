@@ -28,8 +28,10 @@ struct LoweredStep {
   // Before the step: x, whose legs lie as `gather_from`, is gathered into [row_legs, summed_legs].
   bool gathers = false;
   std::vector<int> gather_from;
-  // W is the block-encoded core itself; otherwise floats.
+  // W is the block-encoded core itself; otherwise floats. `integer_codes`: its values are integers
+  // times a scale, so that int8 dot products can use them (nf4's are not).
   bool block_encoded = false;
+  bool integer_codes = false;
 
   int64_t multiply_adds_per_token() const { return n * k * rows; }
   // Elements of the result of a token.

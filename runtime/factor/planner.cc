@@ -201,7 +201,7 @@ int64_t PackedStepBytes(const Term& term, const LoweredStep& step, DType weight_
 }
 
 DType ActivationsOf(const LoweredStep& step, const PlannerOptions& options) {
-  return step.block_encoded && options.int8_blocks ? DType::kI8 : options.compute;
+  return step.integer_codes && options.int8_blocks ? DType::kI8 : options.compute;
 }
 
 absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMatrix> matrices,

@@ -90,11 +90,13 @@ Named Contract(const Named& a, const Named& b, const std::vector<std::string>& k
   for (const std::string& leg : order) all *= extent[leg];
   const int64_t summed = all / kept_size;
   result.data.assign(kept_size, 0.0);
+  std::vector<int64_t> extents;
+  for (const std::string& leg : order) extents.push_back(extent[leg]);
   for (int64_t i = 0; i < all; ++i) {
     int64_t rest = i, at_a = 0, at_b = 0;
     for (size_t l = order.size(); l-- > 0;) {
-      const int64_t digit = rest % extent[order[l]];
-      rest /= extent[order[l]];
+      const int64_t digit = rest % extents[l];
+      rest /= extents[l];
       at_a += digit * sa[l];
       at_b += digit * sb[l];
     }
@@ -103,10 +105,23 @@ Named Contract(const Named& a, const Named& b, const std::vector<std::string>& k
   return result;
 }
 
+// The cores of all terms.
+using TermCores = std::vector<std::vector<Named>>;
+
+TermCores DecodedTerms(const FactoredMatrix& m, const MemorySource& source, bool absolute,
+                      int64_t rank) {
+  TermCores result;
+  for (const Term& term : m.terms) {
+    result.emplace_back();
+    for (const Core& core : term.cores)
+      result.back().push_back(Sliced(core, source, absolute, m.sorted_leg, rank));
+  }
+  return result;
+}
+
 // One term times x [in_features] as legs.
 std::vector<double> TermOutput(const FactoredMatrix& m, const Term& term,
-                               const MemorySource& source, const std::vector<double>& x,
-                               bool absolute, int64_t rank) {
+                               const std::vector<Named>& cores, const std::vector<double>& x) {
   Named state;
   for (const OuterLeg& leg : m.input_legs) {
     state.legs.push_back(leg.name);
@@ -119,7 +134,7 @@ std::vector<double> TermOutput(const FactoredMatrix& m, const Term& term,
     for (size_t other = 0; other < c; ++other) {
       for (const LegRange& leg : term.cores[other].legs) kept.push_back(leg.name);
     }
-    state = Contract(state, Sliced(term.cores[c], source, absolute, m.sorted_leg, rank), kept);
+    state = Contract(state, cores[c], kept);
   }
   // Into the order of the output legs.
   std::vector<double> result(m.out_features);
@@ -163,11 +178,11 @@ std::vector<double> Applied(const Transform& t, const MemorySource& source,
 }
 
 std::vector<double> MatrixOutput(const FactoredMatrix& m, const MemorySource& source,
-                                 std::vector<double> x, bool absolute, int64_t rank) {
+                                 const TermCores& terms, std::vector<double> x, bool absolute) {
   for (const Transform& t : m.input_transforms) x = Applied(t, source, x, absolute);
   std::vector<double> y(m.out_features, 0.0);
-  for (const Term& term : m.terms) {
-    const std::vector<double> part = TermOutput(m, term, source, x, absolute, rank);
+  for (size_t term = 0; term < terms.size(); ++term) {
+    const std::vector<double> part = TermOutput(m, m.terms[term], terms[term], x);
     for (int64_t o = 0; o < m.out_features; ++o) y[o] += part[o];
   }
   for (const Transform& t : m.output_transforms) y = Applied(t, source, y, absolute);
@@ -318,13 +333,15 @@ std::vector<double> ReferenceOutput(const FactoredMatrix& m, const MemorySource&
                                     std::vector<double>* magnitude, int64_t rank) {
   std::vector<double> result;
   if (magnitude != nullptr) magnitude->clear();
+  const TermCores exact = DecodedTerms(m, source, false, rank);
+  const TermCores absolute = DecodedTerms(m, source, true, rank);
   for (int64_t t = 0; t < rows; ++t) {
     std::vector<double> row(x.begin() + t * m.in_features, x.begin() + (t + 1) * m.in_features);
-    const std::vector<double> y = MatrixOutput(m, source, row, false, rank);
+    const std::vector<double> y = MatrixOutput(m, source, exact, row, false);
     result.insert(result.end(), y.begin(), y.end());
     if (magnitude == nullptr) continue;
     for (double& v : row) v = std::abs(v);
-    const std::vector<double> size = MatrixOutput(m, source, std::move(row), true, rank);
+    const std::vector<double> size = MatrixOutput(m, source, absolute, std::move(row), true);
     magnitude->insert(magnitude->end(), size.begin(), size.end());
   }
   return result;
