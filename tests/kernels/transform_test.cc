@@ -206,6 +206,35 @@ TEST_P(TransformTest, ProductsOverOneLegOfATensor) {
   }
 }
 
+TEST_P(TransformTest, AddsBiasAndWhatIsThere) {
+  ThreadPool pool(2);
+  for (const int64_t cols : {1, 15, 16, 33, 100}) {
+    std::mt19937 rng(3);
+    TestMatrix x(DType::kF32, 3, cols, RoundUp(cols, kColumnPad));
+    x.FillNormal(rng);
+    const std::vector<float> bias = Normal(cols, 4);
+    for (const bool biased : {false, true}) {
+      for (const bool accumulate : {false, true}) {
+        TestMatrix y(DType::kF32, 3, cols, RoundUp(cols, kColumnPad));
+        for (int64_t i = 0; i < 3 * y.view.stride; ++i) y.view.Row<float>(0)[i] = 2.5f;
+        GetParam()->add({.x = x.view,
+                         .bias = biased ? bias.data() : nullptr,
+                         .y = y.view,
+                         .accumulate = accumulate},
+                        Stream{&pool});
+        for (int64_t t = 0; t < 3; ++t) {
+          for (int64_t i = 0; i < y.view.stride; ++i) {
+            float want = 0;
+            if (i < cols) want = GetElement(x.view, t, i) + (biased ? bias[i] : 0.0f);
+            if (i < cols && accumulate) want += 2.5f;
+            ASSERT_EQ(y.view.Row<float>(t)[i], want) << cols << " columns, element " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Cpu, TransformTest, testing::ValuesIn(CpuOpTables()),
                          [](const auto& info) {
                            std::string name = info.param->name;

@@ -109,7 +109,7 @@ Named Contract(const Named& a, const Named& b, const std::vector<std::string>& k
 using TermCores = std::vector<std::vector<Named>>;
 
 TermCores DecodedTerms(const FactoredMatrix& m, const MemorySource& source, bool absolute,
-                      int64_t rank) {
+                       int64_t rank) {
   TermCores result;
   for (const Term& term : m.terms) {
     result.emplace_back();

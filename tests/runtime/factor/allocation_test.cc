@@ -12,7 +12,8 @@ std::atomic<int64_t> allocations{0};
 void* Counted(std::size_t size, std::size_t alignment) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   void* data = nullptr;
-  if (posix_memalign(&data, std::max(alignment, sizeof(void*)), std::max<std::size_t>(size, 1)) != 0)
+  if (posix_memalign(&data, std::max(alignment, sizeof(void*)), std::max<std::size_t>(size, 1)) !=
+      0)
     std::abort();
   return data;
 }

@@ -17,9 +17,8 @@ class BlockCoresTest : public GroupTest {
  protected:
   // `quantisations`: of activations along a chain. `terms`: products summed along it.
   void ExpectForm(const std::vector<FactoredMatrix>& matrices, int64_t terms, int quantisations) {
-    const LinearGroup exact = Load(matrices, {.weight_dtype = DType::kF32,
-                                              .compute = DType::kF32,
-                                              .int8_blocks = false});
+    const LinearGroup exact =
+        Load(matrices, {.weight_dtype = DType::kF32, .compute = DType::kF32, .int8_blocks = false});
     EXPECT_FALSE(exact.needs_quantized());
     const LinearGroup int8 = Load(matrices, {.weight_dtype = DType::kF32, .compute = DType::kF32});
     for (const int64_t tokens : kTokens) {
@@ -95,31 +94,28 @@ TEST_F(BlockCoresTest, CoresOfAnMpoInBlocks) {
 
 TEST_F(BlockCoresTest, RangesOfBlocks) {
   // Rows and columns of a larger core; the columns begin at a group.
-  for (const Encoding& encoding :
-       {kInt4, Encoding{.kind = EncodingKind::kNf4, .group = 64},
-        Encoding{.kind = EncodingKind::kAffine, .bits = 6, .group = 0},
-        Encoding{.kind = EncodingKind::kAffine,
-                 .bits = 4,
-                 .group = 32,
-                 .scale = ScaleKind::kTwoLevel,
-                 .offset = OffsetKind::kTwoLevel}}) {
+  for (const Encoding& encoding : {kInt4, Encoding{.kind = EncodingKind::kNf4, .group = 64},
+                                   Encoding{.kind = EncodingKind::kAffine, .bits = 6, .group = 0},
+                                   Encoding{.kind = EncodingKind::kAffine,
+                                   .bits = 4,
+                                   .group = 32,
+                                   .scale = ScaleKind::kTwoLevel,
+                                   .offset = OffsetKind::kTwoLevel}}) {
     SCOPED_TRACE(ToString(encoding));
     FactoredMatrix m = RandomDense(&source_, "w", 20, 300, kBf16, 1);
-    m.terms[0].cores[0] = RandomCore(&source_, "shared", "W",
-                                     {{"o", 7, 20, 40}, {"i", 256, 300, 700}}, encoding, 3);
+    m.terms[0].cores[0] =
+        RandomCore(&source_, "shared", "W", {{"o", 7, 20, 40}, {"i", 256, 300, 700}}, encoding, 3);
     ExpectForm({m}, 320, 1);
   }
 }
 
 TEST_F(BlockCoresTest, DecodedOnlyWithinTheExtraBytes) {
   FactoredMatrix m = RandomDense(&source_, "w", 64, 48, kBf16, 1);
-  m.terms[0].cores[0] =
-      RandomCore(&source_, "w.T", "W", {{"i", 0, 48}, {"o", 0, 64}}, kInt4, 3);
+  m.terms[0].cores[0] = RandomCore(&source_, "w.T", "W", {{"i", 0, 48}, {"o", 0, 64}}, kInt4, 3);
   const auto refused = LinearGroup::Load(*device_, {&m, 1}, {}, source_);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnimplemented);
-  const LinearGroup group = Load({m}, {.weight_dtype = DType::kF32,
-                                       .compute = DType::kF32,
-                                       .extra_weight_bytes = 1 << 20});
+  const LinearGroup group = Load(
+      {m}, {.weight_dtype = DType::kF32, .compute = DType::kF32, .extra_weight_bytes = 1 << 20});
   ExpectMatches(group, 3, F32Roundoff(60));
 }
 
