@@ -29,6 +29,8 @@ struct LinearGroupOptions {
   // Block-encoded cores read activations quantised to int8; otherwise as `compute` says.
   bool int8_blocks = true;
   int64_t extra_weight_bytes = 0;
+  // To measure candidates: PlannerOptions::orders.
+  std::vector<std::string> orders;
 };
 
 // The input of a group, in the forms that it needs.

@@ -182,7 +182,8 @@ absl::Status LinearGroupLoader::Plan(GroupLayout* layout) {
   const PlannerOptions planner{.compute = options_.compute,
                                .int8_blocks = options_.int8_blocks,
                                .weight_dtype = options_.weight_dtype,
-                               .extra_weight_bytes = options_.extra_weight_bytes};
+                               .extra_weight_bytes = options_.extra_weight_bytes,
+                               .orders = options_.orders};
   auto choices = PlanGroup(resident, planner);
   if (!choices.ok()) return choices.status();
   group_.choices_ = *std::move(choices);

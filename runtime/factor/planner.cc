@@ -180,6 +180,27 @@ class GroupSearch {
   const PlannerOptions& options_;
 };
 
+// What the caller asks for in place of a choice.
+absl::Status ChooseOrders(absl::Span<const std::string> orders,
+                          absl::Span<TermChoice* const> terms) {
+  if (orders.size() != terms.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(orders.size(), " orders given for ", terms.size(), " terms"));
+  }
+  for (size_t t = 0; t < terms.size(); ++t) {
+    const std::vector<Candidate>& candidates = terms[t]->candidates;
+    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& c) {
+      return c.rejected.empty() && c.order.expression == orders[t];
+    });
+    if (found == candidates.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("no candidate that may be chosen is \"", orders[t], "\""));
+    }
+    terms[t]->chosen = static_cast<int>(found - candidates.begin());
+  }
+  return absl::OkStatus();
+}
+
 bool IsOneCore(const FactoredMatrix& m, const MatrixChoice& choice) {
   return m.terms.size() == 1 && choice.terms[0].choice().order.is_dense &&
          m.input_transforms.empty() && m.output_transforms.empty() &&
@@ -223,7 +244,11 @@ absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMat
   for (MatrixChoice& choice : choices) {
     for (TermChoice& term : choice.terms) terms.push_back(&term);
   }
-  GroupSearch(std::move(terms), options).Run();
+  if (options.orders.empty()) {
+    GroupSearch(std::move(terms), options).Run();
+  } else if (auto status = ChooseOrders(options.orders, terms); !status.ok()) {
+    return status;
+  }
   for (size_t i = 0; i < matrices.size(); ++i)
     choices[i].is_dense = IsOneCore(matrices[i], choices[i]);
   return choices;

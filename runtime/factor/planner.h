@@ -24,6 +24,9 @@ struct PlannerOptions {
   bool int8_blocks = true;            // block-encoded cores read quantised activations
   DType weight_dtype = DType::kBF16;  // of cores that are folded or decoded, in memory
   int64_t extra_weight_bytes = 0;
+  // To measure candidates: the expression of each term's order, matrix after matrix, in place of
+  // the planner's choice. Empty = the planner chooses.
+  std::vector<std::string> orders;
 };
 
 struct Candidate {

@@ -50,6 +50,17 @@ TEST(PlannerTest, KeepsTheStoredCoresOnATie) {
   EXPECT_EQ(choice.terms[0].choice().order.num_foldings, 0);
 }
 
+TEST(PlannerTest, TakesTheOrdersThatItIsGiven) {
+  const FactoredMatrix m = SvdMatrix("w", 4096, 4096, 1024, kBf16);
+  const MatrixChoice choice = PlanOne(m, {.orders = {"(x V) [U S]"}});
+  EXPECT_EQ(choice.terms[0].choice().order.expression, "(x V) [U S]");
+  for (const std::vector<std::string>& orders :
+       {std::vector<std::string>{"(x W)"}, {"x [U S V]"}, {"((x V) S) U", "((x V) S) U"}}) {
+    auto choices = PlanGroup({&m, 1}, {.orders = orders});
+    EXPECT_TRUE(absl::IsInvalidArgument(choices.status())) << orders[0];
+  }
+}
+
 TEST(PlannerTest, PricesAGroupTogether) {
   // Alone, the third would rather be dense (one step); beside two that need two steps anyway it
   // gains by its factors.
