@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "kernels/cpu/thread_pool.h"
 #include "models/checkpoint/folder_writer.h"
 #include "models/checkpoint/manifest.h"
@@ -37,16 +37,17 @@ class Synthesizer {
   absl::Status Plan() {
     RK_RETURN_IF_ERROR(CheckFormOptions(options_.form));
     RK_RETURN_IF_ERROR(ValidateModelConfig(config_, "--shape"));
-    if (config_.tie_embeddings && options_.head_encoding && !options_.head_encoding->IsFloat()) {
-      return absl::UnimplementedError(
-          "--encode-head: the embedding of this shape is its lm_head too, and block encodings of "
-          "an "
-          "embedding are not supported in a folder; use bf16, f16 or f32");
-    }
     const Encoding head = options_.head_encoding.value_or(options_.form.encoding);
     embedding_dtype_ = head.IsFloat() ? head.dtype : DType::kBF16;
-    AddFloats(kEmbeddingTensor, embedding_dtype_, {config_.vocab_size, config_.hidden_size},
-              RandomTensor::Fill::kUniform);
+    if (config_.tie_embeddings && options_.head_encoding) {
+      // The embedding is lm_head too, and then a matrix like others.
+      const std::string name(absl::StripSuffix(kEmbeddingTensor, ".weight"));
+      const LinearSpec embedding{name, config_.vocab_size, config_.hidden_size, false};
+      RK_RETURN_IF_ERROR(AddMatrix(embedding, {.encoding = head}, nullptr));
+    } else {
+      AddFloats(kEmbeddingTensor, embedding_dtype_, {config_.vocab_size, config_.hidden_size},
+                RandomTensor::Fill::kUniform);
+    }
     for (const LinearSpec& linear : LlamaLinears(config_))
       RK_RETURN_IF_ERROR(AddLinear(linear, head));
     for (const VectorSpec& vector : LlamaVectors(config_)) {
@@ -85,13 +86,17 @@ class Synthesizer {
   }
 
   absl::Status AddLinear(const LinearSpec& linear, const Encoding& head) {
-    const bool is_head = linear.name == "lm_head";
-    const FormOptions form = is_head ? FormOptions{.encoding = head} : options_.form;
+    if (linear.name == "lm_head") return AddMatrix(linear, {.encoding = head}, nullptr);
+    ++report_.linears;
+    report_.dense_parameters += linear.out * linear.in;
+    return AddMatrix(linear, options_.form, &report_.stored_parameters);
+  }
+
+  // Adds the numbers of its cores to *parameters where that is given.
+  absl::Status AddMatrix(const LinearSpec& linear, const FormOptions& form, int64_t* parameters) {
     RK_ASSIGN_OR_RETURN(RandomMatrix made, MakeRandomMatrix(linear, form, options_.seed));
-    if (!is_head) {
-      ++report_.linears;
-      report_.dense_parameters += linear.out * linear.in;
-      report_.stored_parameters += made.matrix.NumParameters() - (linear.has_bias ? linear.out : 0);
+    if (parameters != nullptr) {
+      *parameters += made.matrix.NumParameters() - (linear.has_bias ? linear.out : 0);
     }
     if (form.form == SynthForm::kDense && form.encoding.IsFloat()) {
       // A plain tensor, as any reader knows it.

@@ -16,8 +16,8 @@ namespace rankine {
 struct SynthOptions {
   ModelConfig config;  // of a Llama model; written with random_weights set
   FormOptions form;    // of all linears but lm_head
-  // Of an untied lm_head, which is dense; absent: form.encoding. The embedding is float: as lm_head
-  // where that is, else bf16.
+  // Of lm_head, which is dense. Absent: form.encoding; an embedding that is lm_head too, like any
+  // other, is then float: as form.encoding where that is, else bf16.
   std::optional<Encoding> head_encoding;
   uint64_t seed = 0;
   int threads = 0;  // 0 = the cores this process may run on

@@ -166,8 +166,16 @@ TEST(SynthesizeModel, TheHeadHasAnEncodingOfItsOwn) {
   EXPECT_EQ(checkpoint->Find("lm_head.weight")->stored_type, "F16");
   options = Tiny({.encoding = Parse("int4:g64")}, true);
   options.head_encoding = Parse("int4:g64");
-  EXPECT_THAT(std::string(SynthesizeModel(options, temp / "x").status().message()),
-              HasSubstr("--encode-head"));
+  MustWrite(options, temp / "tied");
+  const auto tied = MustOpen(temp / "tied");
+  ASSERT_NE(tied, nullptr);
+  EXPECT_EQ(tied->Find("model.embed_tokens.weight"), nullptr);
+  EXPECT_EQ(tied->factored().size(), 15);
+  EXPECT_EQ(tied->factored()[0].name, "model.embed_tokens");
+  auto device = MakeCpuDevice({.num_threads = 1});
+  ASSERT_TRUE(device.ok());
+  auto model = LoadModel(*tied, **device);
+  EXPECT_TRUE(model.ok()) << model.status();
 }
 
 TEST(SynthesizeModel, LeavesNothingBehindOnErrors) {
