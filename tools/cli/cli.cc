@@ -27,6 +27,7 @@ void AddCommands(CLI::App& app, Action* action) {
   AddEvalCommand(app, action);
   AddBenchCommand(app, action);
   AddSynthCommand(app, action);
+  AddProfileCommand(app, action);
 }
 
 bool HasCommand(CLI::App& app, const std::string& name) {

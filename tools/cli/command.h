@@ -29,6 +29,7 @@ void AddServeCommand(CLI::App& app, Action* action);
 void AddEvalCommand(CLI::App& app, Action* action);
 void AddBenchCommand(CLI::App& app, Action* action);
 void AddSynthCommand(CLI::App& app, Action* action);
+void AddProfileCommand(CLI::App& app, Action* action);
 
 // Parses and runs; the exit code of the process.
 int RunCli(int argc, const char* const* argv);

@@ -10,6 +10,7 @@
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/measure/bench.h"
+#include "tools/measure/group_timer.h"
 #include "tools/measure/profile.h"
 
 namespace rankine {
@@ -20,7 +21,7 @@ using Json = nlohmann::ordered_json;
 struct Flags {
   std::string model;
   ModelFlags model_flags;
-  bool explain = false, json = false, planning_profile = false;
+  bool explain = false, json = false, planning_profile = false, measure = false;
 };
 
 // Bytes that the linears would take as dense matrices of the same dtype.
@@ -134,7 +135,21 @@ Json CandidateJson(const Candidate& c) {
           {"rejected", c.rejected}};
 }
 
-Json GroupJson(const LinearGroup& group, const DeviceProfile& profile) {
+// Seconds at each of kTokenBuckets; empty without --measure.
+using Measured = std::vector<double>;
+
+absl::StatusOr<Measured> MeasureBuckets(Device& device, const LinearGroup& group, bool measure) {
+  Measured seconds;
+  if (!measure) return seconds;
+  for (const int64_t tokens : kTokenBuckets) {
+    auto one = MeasureGroup(device, group, tokens);
+    if (!one.ok()) return one.status();
+    seconds.push_back(*one);
+  }
+  return seconds;
+}
+
+Json GroupJson(const LinearGroup& group, const DeviceProfile& profile, const Measured& measured) {
   Json json = {{"name", group.name()},
                {"matrices", Json::array()},
                {"steps", Json::array()},
@@ -173,6 +188,8 @@ Json GroupJson(const LinearGroup& group, const DeviceProfile& profile) {
                                {"bytes", p.bytes},
                                {"flops", p.flops},
                                {"microseconds", p.microseconds}});
+    const size_t bucket = json["buckets"].size() - 1;
+    if (!measured.empty()) json["buckets"].back()["measured_microseconds"] = measured[bucket] * 1e6;
   }
   return json;
 }
@@ -208,7 +225,8 @@ std::string StepText(const PlanStep& step) {
   return absl::StrJoin(shapes, " ");
 }
 
-std::string GroupText(const LinearGroup& group, const DeviceProfile& profile) {
+std::string GroupText(const LinearGroup& group, const DeviceProfile& profile,
+                      const Measured& measured) {
   std::string out;
   for (size_t i = 0; i < group.matrices().size(); ++i) {
     absl::StrAppendFormat(&out, "%s%s: %s\n", i == 0 ? "" : "+ ", group.matrices()[i].name,
@@ -218,14 +236,17 @@ std::string GroupText(const LinearGroup& group, const DeviceProfile& profile) {
   for (size_t s = 0; s < group.plan().steps.size(); ++s) {
     absl::StrAppendFormat(&out, "  step %d: %s\n", s + 1, StepText(group.plan().steps[s]));
   }
-  absl::StrAppendFormat(&out, "  resident %s (dense would be %s)\n  %6s %12s %12s %10s\n",
+  absl::StrAppendFormat(&out, "  resident %s (dense would be %s)\n  %6s %12s %12s %10s%s\n",
                         FormatBytes(static_cast<double>(group.weight_bytes())),
                         FormatBytes(static_cast<double>(DenseBytes(group))), "tokens", "bytes",
-                        "Mflop", "us");
+                        "Mflop", "us", measured.empty() ? "" : "   measured");
+  size_t bucket = 0;
   for (const int64_t tokens : kTokenBuckets) {
     const PlanPrediction p = group.plan().Predict(tokens, profile);
-    absl::StrAppendFormat(&out, "  %6d %12d %12.3f %10.1f\n", tokens, p.bytes,
+    absl::StrAppendFormat(&out, "  %6d %12d %12.3f %10.1f", tokens, p.bytes,
                           static_cast<double>(p.flops) * 1e-6, p.microseconds);
+    if (!measured.empty()) absl::StrAppendFormat(&out, " %10.1f", measured[bucket++] * 1e6);
+    out += "\n";
   }
   return out;
 }
@@ -235,23 +256,35 @@ absl::Status Explain(const Flags& flags, Json* json, std::string* text) {
   auto opened = OpenModel(flags.model, flags.model_flags);
   if (!opened.ok()) return opened.status();
   const int64_t resident = ResidentBytes() - before;
-  const DeviceProfile profile =
-      flags.planning_profile ? kPlanningProfile : MeasureProfile(*opened->device);
+  DeviceProfile profile = kPlanningProfile;
+  if (!flags.planning_profile) {
+    auto measured = KeptOrMeasuredProfile(*opened->device);
+    if (!measured.ok()) return measured.status();
+    profile = *measured;
+  }
   int64_t dense = 0;
   Json groups = Json::array();
-  absl::StrAppendFormat(
-      text, "%s; profile: %.1f GB/s, %.0f GFLOP/s f32, %.0f GFLOP/s bf16, %.1f us a step\n\n",
-      opened->device->description(), profile.read_bytes_per_second * 1e-9,
-      profile.f32_flops_per_second * 1e-9, profile.bf16_flops_per_second * 1e-9,
-      profile.step_seconds * 1e6);
+  absl::StrAppendFormat(text,
+                        "%s; profile: %.1f GB/s (L3 %.1f, L2 %.1f), GFLOP/s %.0f f32, %.0f bf16, "
+                        "%.0f int8, %.1f us a "
+                        "step\n\n",
+                        opened->device->description(), profile.read_bytes_per_second * 1e-9,
+                        profile.l3_bytes_per_second * 1e-9, profile.l2_bytes_per_second * 1e-9,
+                        profile.f32_flops_per_second * 1e-9, profile.bf16_flops_per_second * 1e-9,
+                        profile.int8_flops_per_second * 1e-9, profile.step_seconds * 1e6);
   for (const LinearGroup* group : opened->model->groups()) {
     dense += DenseBytes(*group);
-    flags.json ? groups.push_back(GroupJson(*group, profile))
-               : void(*text += GroupText(*group, profile) + "\n");
+    auto measured = MeasureBuckets(*opened->device, *group, flags.measure);
+    if (!measured.ok()) return measured.status();
+    flags.json ? groups.push_back(GroupJson(*group, profile, *measured))
+               : void(*text += GroupText(*group, profile, *measured) + "\n");
   }
   (*json)["profile"] = {{"read_bytes_per_second", profile.read_bytes_per_second},
                         {"f32_flops_per_second", profile.f32_flops_per_second},
                         {"bf16_flops_per_second", profile.bf16_flops_per_second},
+                        {"int8_flops_per_second", profile.int8_flops_per_second},
+                        {"l3_bytes_per_second", profile.l3_bytes_per_second},
+                        {"l2_bytes_per_second", profile.l2_bytes_per_second},
                         {"step_seconds", profile.step_seconds}};
   (*json)["groups"] = std::move(groups);
   (*json)["weight_bytes"] = opened->model->weight_bytes();
@@ -290,6 +323,8 @@ void AddInspectCommand(CLI::App& app, Action* action) {
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();
   command->add_flag("--explain", flags->explain,
                     "Load it; print each layer's plan per token count, with predictions");
+  command->add_flag("--measure", flags->measure,
+                    "With --explain: also run each layer's plan at every token count, from memory");
   command->add_flag("--planning-profile", flags->planning_profile,
                     "Predict with the fixed profile that plans are chosen by, not with this "
                     "machine's measured one");

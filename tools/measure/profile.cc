@@ -4,6 +4,8 @@
 #include <chrono>
 #include <vector>
 
+#include "kernels/api/quantized_rows.h"
+#include "kernels/base/check.h"
 #include "kernels/cpu/machine_levels.h"
 #include "kernels/cpu/machine_peak.h"
 #include "kernels/cpu/thread_pool.h"
@@ -12,6 +14,12 @@
 namespace rankine {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // One fork and join of the pool with nothing to do.
 double StepSeconds(ThreadPool* pool) {
   if (pool == nullptr) return 0;
@@ -19,34 +27,65 @@ double StepSeconds(ThreadPool* pool) {
   std::vector<double> seconds;
   auto nothing = [](int) {};
   for (int i = 0; i < kRuns; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     pool->Run(nothing);
-    seconds.push_back(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    seconds.push_back(SecondsSince(start));
   }
   return Median(seconds);
+}
+
+// Operations per second of a product of zeros (no operand is slower) that is bound by arithmetic.
+double ProductFlops(Device& device, DType weights, DType x) {
+  constexpr int64_t kTokens = 256, kN = 1024, kK = 1024;
+  constexpr int kRuns = 7;
+  const Encoding int8{.kind = EncodingKind::kAffine, .bits = 8, .group = 64};
+  const bool blocks = weights == DType::kU8;
+  const int64_t stride = blocks ? PackedBlockBytes(int8, kK) : PackedBlockBytes(weights, kK);
+  const int64_t x_stride = x == DType::kI8 ? QuantizedRowBytes(kK) : kK;
+  const auto element = x == DType::kI8 ? 1 : static_cast<int64_t>(SizeOf(x));
+  auto w = Buffer::Allocate(device, kN / kBlockRows * stride);
+  auto in = Buffer::Allocate(device, kTokens * x_stride * element);
+  auto out = Buffer::Allocate(device, kTokens * kN * static_cast<int64_t>(sizeof(float)));
+  if (!w.ok() || !in.ok() || !out.ok()) return 0;
+  const PackedCore core{.data = w->data(),
+                        .dtype = weights,
+                        .encoding = blocks ? int8 : Encoding{},
+                        .n = kN,
+                        .k = kK,
+                        .block_stride = stride};
+  const Product product{
+      .weights = core,
+      .x = {.data = in->data(), .dtype = x, .rows = kTokens, .cols = kK, .stride = x_stride},
+      .y = {.data = out->data(), .rows = kTokens, .cols = kN, .stride = kN}};
+  double best = 1e30;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto start = Clock::now();
+    device.ops().products({.products = &product, .num_products = 1, .num_tokens = kTokens},
+                          device.stream());
+    best = std::min(best, SecondsSince(start));
+  }
+  return 2.0 * kTokens * kN * kK / best;
 }
 
 }  // namespace
 
 DeviceProfile MeasureProfile(Device& device) {
   const Stream stream = device.stream();
-  const int threads = stream.pool == nullptr ? 1 : stream.pool->num_threads();
+  const int64_t threads = stream.pool == nullptr ? 1 : stream.pool->num_threads();
   const CacheSizes caches = HostCacheSizes();
   DeviceProfile profile{.read_bytes_per_second = MeasureReadBandwidth(stream),
-                        .f32_flops_per_second = MeasurePeakFlops(stream, FlopKind::kF32),
-                        .bf16_flops_per_second = MeasurePeakFlops(stream, FlopKind::kBF16),
-                        .int8_flops_per_second = MeasurePeakFlops(stream, FlopKind::kInt8),
+                        .f32_flops_per_second = ProductFlops(device, DType::kF32, DType::kF32),
+                        .bf16_flops_per_second = ProductFlops(device, DType::kBF16, DType::kBF16),
+                        .int8_flops_per_second = ProductFlops(device, DType::kU8, DType::kI8),
                         .step_seconds = StepSeconds(stream.pool)};
-  // Half of a cache, so that little else falls out of it.
-  if (caches.l2 > 0) {
-    profile.l2_bytes = threads * caches.l2;
-    profile.l2_bytes_per_second = MeasureCachedBandwidth(stream, caches.l2 / 2);
-  }
-  if (caches.l3 > 0) {
-    profile.l3_bytes = caches.l3 / 2;  // neighbours and other data share it
-    profile.l3_bytes_per_second = MeasureCachedBandwidth(stream, caches.l3 / 2 / threads);
-  }
+  // Half of a level, so that it holds what is read beside all else.
+  profile.l2_bytes = caches.l2 / 2 * threads;
+  profile.l2_bytes_per_second =
+      caches.l2 > 0 ? MeasureCachedBandwidth(stream, caches.l2 / 2) : profile.read_bytes_per_second;
+  profile.l3_bytes = std::max(profile.l2_bytes, caches.l3 / 2);
+  profile.l3_bytes_per_second = caches.l3 > 0
+                                    ? MeasureCachedBandwidth(stream, caches.l3 / 2 / threads)
+                                    : profile.read_bytes_per_second;
   return profile;
 }
 
