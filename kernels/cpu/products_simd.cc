@@ -293,12 +293,40 @@ void EpilogueRow(const EpilogueArgs& args, const float* c, int64_t base, bool pl
   }
 }
 
+// Runs of whole blocks: rows innermost, since the runs of neighbouring rows follow each other in y
+// while those of a row are run_stride apart, often a large power of two that one set of the cache
+// must hold.
+void EpilogueRuns(const EpilogueArgs& args) {
+  const Product& product = *args.product;
+  const int64_t rows = product.rows_per_token, run = product.run;
+  const int64_t first_token = args.first_row / rows, first_row = args.first_row % rows;
+  for (int64_t b = 0; b < args.blocks; ++b) {
+    const int64_t column = (args.first_block + b) * kBlockRows;
+    const int64_t offset = column / run * product.run_stride + column % run;
+    const float* c = args.c + b * kBlockRows;
+    int64_t token = first_token, row = first_row;
+    for (int64_t r = 0; r < args.rows; ++r, c += args.c_stride) {
+      const int64_t index = token * product.y.stride + row * run + offset;
+      for (int p = 0; p < kParts; ++p) {
+        const int64_t lane = p * kLanes;
+        StoreOutput(product, index + lane,
+                    Finish(product, column + lane, hn::LoadU(DF(), c + lane)));
+      }
+      if (++row == rows) {
+        row = 0;
+        ++token;
+      }
+    }
+  }
+}
+
 void Epilogue(const EpilogueArgs& args) {
   const Product& product = *args.product;
   const int64_t rows = product.rows_per_token,
                 run = product.run == 0 ? product.weights.n : product.run;
   // Only rows of their own may write pads.
   const bool plain = rows == 1 && product.run == 0;
+  if (product.run != 0 && product.run % kBlockRows == 0) return EpilogueRuns(args);
   for (int64_t r = 0; r < args.rows; ++r) {
     const int64_t row = args.first_row + r;
     const int64_t base =
