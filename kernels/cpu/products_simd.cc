@@ -259,11 +259,16 @@ void StoreSome(const Product& product, int64_t index, const float* values, int64
 void StoreBlockInRuns(const Product& product, int64_t base, int64_t column, const float* values) {
   const int64_t n = product.weights.n, run = product.run == 0 ? n : product.run;
   const int64_t end = std::min(n, column + kBlockRows);
+  // One division a block: they cost more than the stores.
+  int64_t at = column % run;
+  int64_t index = base + column / run * product.run_stride;
   while (column < end) {
-    const int64_t count = std::min(end - column, run - column % run);
-    StoreSome(product, base + column / run * product.run_stride + column % run, values, count);
+    const int64_t count = std::min(end - column, run - at);
+    StoreSome(product, index + at, values, count);
     values += count;
     column += count;
+    at = 0;
+    index += product.run_stride;
   }
 }
 
