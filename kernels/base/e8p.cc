@@ -51,6 +51,31 @@ int SignsOf(uint16_t codeword, int pattern) {
   return signs | odd << 7;
 }
 
+// The entries with one row for each column, so that the search runs over many entries at once:
+// compilers vectorise loops over `entry` where each step is independent of the others.
+struct SearchTable {
+  alignas(64) float value[kE8PColumns][kE8PEntries];
+  alignas(64) float squared_norm[kE8PEntries];
+  // By the parity of y's negative columns: 4 where one sign must be flipped, else 0.
+  alignas(64) float flip_cost[2][kE8PEntries];
+};
+
+SearchTable MakeSearchTable() {
+  SearchTable table{};
+  for (int entry = 0; entry < kE8PEntries; ++entry) {
+    const int pattern = E8PMagnitudes()[entry];
+    for (int i = 0; i < kE8PColumns; ++i) {
+      const float value = static_cast<float>(pattern >> (2 * i) & 3) + 0.5f;
+      table.value[i][entry] = value;
+      table.squared_norm[entry] += value * value;
+    }
+    const bool odd_codes = std::popcount(static_cast<unsigned>(pattern & 0x5555)) % 2 != 0;
+    table.flip_cost[0][entry] = odd_codes ? 4.0f : 0.0f;
+    table.flip_cost[1][entry] = odd_codes ? 0.0f : 4.0f;
+  }
+  return table;
+}
+
 // The best entry for magnitudes: the distance to y with signs as y's, or with one of them flipped
 // where the parity asks for it.
 struct Choice {
@@ -59,36 +84,58 @@ struct Choice {
   int signs = 0;
 };
 
-Choice NearestEntry(const float* y) {
+// Index of the smallest number, the first of equal ones.
+int SmallestIndex(const float* numbers) {
+  constexpr int kLanes = 16;
+  float lanes[kLanes];
+  std::copy(numbers, numbers + kLanes, lanes);
+  for (int entry = kLanes; entry < kE8PEntries; entry += kLanes) {
+    for (int i = 0; i < kLanes; ++i) {
+      const float number = numbers[entry + i];
+      lanes[i] = number < lanes[i] ? number : lanes[i];
+    }
+  }
+  const float smallest = *std::min_element(lanes, lanes + kLanes);
+  const float* found = std::find(numbers, numbers + kE8PEntries, smallest);
+  return found == numbers + kE8PEntries ? 0 : static_cast<int>(found - numbers);
+}
+
+// The column whose sign costs least to flip.
+int CheapestFlip(const SearchTable& table, const float* magnitude, int entry) {
+  int cheapest = 0;
+  for (int i = 1; i < kE8PColumns; ++i) {
+    if (magnitude[i] * table.value[i][entry] < magnitude[cheapest] * table.value[cheapest][entry])
+      cheapest = i;
+  }
+  return cheapest;
+}
+
+Choice NearestEntry(const SearchTable& table, const float* y) {
   float magnitude[kE8PColumns];
+  float squared_norm = 0;
   int signs = 0;
   for (int i = 0; i < kE8PColumns; ++i) {
     magnitude[i] = std::abs(y[i]);
+    squared_norm += y[i] * y[i];
     if (y[i] < 0) signs |= 1 << i;
   }
-  Choice best;
+  const bool odd_signs = std::popcount(static_cast<unsigned>(signs)) % 2 != 0;
+  const float* flip_cost = table.flip_cost[odd_signs ? 1 : 0];
+  // |y - v|^2 - |y|^2, and flipping the sign of column i adds (|y| + v)^2 - (|y| - v)^2.
+  alignas(64) float distance[kE8PEntries];
   for (int entry = 0; entry < kE8PEntries; ++entry) {
-    const int pattern = E8PMagnitudes()[entry];
-    float distance = 0, cheapest = std::numeric_limits<float>::infinity();
-    int flipped = 0;
-    for (int i = 0; i < kE8PColumns; ++i) {
-      const float value = static_cast<float>(pattern >> (2 * i) & 3) + 0.5f;
-      distance += (magnitude[i] - value) * (magnitude[i] - value);
-      // Flipping the sign of column i adds (|y| + v)^2 - (|y| - v)^2.
-      const float cost = 4 * magnitude[i] * value;
-      if (cost < cheapest) {
-        cheapest = cost;
-        flipped = i;
-      }
+    float product = magnitude[0] * table.value[0][entry];
+    float sum = product, smallest = product;
+    for (int i = 1; i < kE8PColumns; ++i) {
+      product = magnitude[i] * table.value[i][entry];
+      sum += product;
+      smallest = product < smallest ? product : smallest;
     }
-    const bool odd = std::popcount(static_cast<unsigned>(pattern & 0x5555)) % 2 !=
-                     std::popcount(static_cast<unsigned>(signs)) % 2;
-    if (odd) distance += cheapest;
-    if (distance < best.distance) {
-      best = {distance, entry, odd ? signs ^ 1 << flipped : signs};
-    }
+    distance[entry] = table.squared_norm[entry] - 2 * sum + flip_cost[entry] * smallest;
   }
-  return best;
+  const int entry = SmallestIndex(distance);
+  if (flip_cost[entry] != 0) signs ^= 1 << CheapestFlip(table, magnitude, entry);
+  return {squared_norm + distance[entry], entry, signs};
 }
 
 }  // namespace
@@ -109,12 +156,13 @@ void DecodeE8P(uint16_t codeword, int8_t quarters[kE8PColumns]) {
 }
 
 uint16_t NearestE8P(const float values[kE8PColumns]) {
+  static const SearchTable table = MakeSearchTable();
   Choice best;
   int shift = 0;
   for (int candidate : {0, 1}) {
     float y[kE8PColumns];
     for (int i = 0; i < kE8PColumns; ++i) y[i] = values[i] - (candidate == 1 ? 0.25f : -0.25f);
-    const Choice choice = NearestEntry(y);
+    const Choice choice = NearestEntry(table, y);
     if (choice.distance < best.distance) {
       best = choice;
       shift = candidate;

@@ -28,7 +28,9 @@ const std::array<uint16_t, kE8PEntries>& E8PMagnitudes();
 // The eight values of a codeword in quarters: value = quarters / 4.
 void DecodeE8P(uint16_t codeword, int8_t quarters[kE8PColumns]);
 
-// The codeword nearest to `values` in the Euclidean norm; values beyond the codebook go to its rim.
+// The codeword nearest to `values` in the Euclidean norm, but for rounding in f32 of the distances;
+// values beyond the codebook go to its rim. Searches all entries. Any codeword for values that are
+// not finite.
 uint16_t NearestE8P(const float values[kE8PColumns]);
 
 }  // namespace rankine

@@ -9,6 +9,7 @@
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/encode/encoding_name.h"
+#include "models/encode/quantise.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -141,10 +142,11 @@ absl::Status ConvertPlan::AddCore(const EncodingTarget* target, const FactoredMa
   } else if (from.encoding.IsFloat()) {
     core->encoding = Encoding::Float(core->legs.size() == 1 ? DType::kF32 : options_.dtype);
   }
-  if (from.encoding.kind == EncodingKind::kE8P && core->encoding != from.encoding) {
-    return absl::UnimplementedError(absl::StrCat("matrix ", matrix.name, ": core ", core->name,
-                                                 ": converting e8p to another encoding is not "
-                                                 "supported; leave it out of the map"));
+  const LegRange& last = core->legs.back();
+  const int64_t cols = last.stored_extent != 0 ? last.stored_extent : last.extent;
+  if (const absl::Status status = CheckCanEncode(core->encoding, cols); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("matrix ", matrix.name, ": core ", core->name,
+                                                    ": ", status.message()));
   }
   if (from.encoding.IsFloat() && core->encoding.IsFloat()) {
     return AddFloats(from.TensorOf("values"), core->encoding.dtype);

@@ -8,6 +8,7 @@
 #include "kernels/base/mutex.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/encode/block_storage.h"
+#include "models/encode/e8p_rows.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -36,6 +37,9 @@ class CoreWriter {
   absl::Status Write(const BytesWritten& progress) {
     const int64_t row_weights = inner_ * cols_;
     const int64_t step = std::max<int64_t>(1, kBlockWeights / row_weights);
+    if (job_.to.encoding.kind == EncodingKind::kE8P && !job_.carries_codes()) {
+      RK_RETURN_IF_ERROR(FindE8PScale(step));
+    }
     for (int64_t begin = 0; begin < outer_; begin += step) {
       const int64_t end = std::min(outer_, begin + step);
       int64_t bytes = 0;
@@ -65,13 +69,29 @@ class CoreWriter {
     }
     if (to_blocks()) {
       ResizeBlockRows(job_.to.encoding, (end - begin) * inner_, cols_, &blocks_);
+      if (job_.to.encoding.kind == EncodingKind::kE8P) blocks_.scales[0] = e8p_scale_;
     } else {
       floats_.resize(static_cast<size_t>((end - begin) * row_weights) *
                      SizeOf(job_.to.encoding.dtype));
     }
-    const int64_t run = std::max<int64_t>(1, kRunWeights / row_weights);
-    std::vector<EncodeError> errors(static_cast<size_t>(CeilDiv(end - begin, run)));
-    WorkQueue queue(end - begin, run);
+    std::vector<EncodeError> errors(static_cast<size_t>(end - begin));
+    const absl::Status status = ForRuns(begin, end, [&](int64_t from, int64_t to, Scratch* s) {
+      return to_blocks() ? EncodeRun(begin, from, to, s, &errors[from - begin])
+                         : ConvertRun(begin, from, to, s);
+    });
+    // In order, so that the sums do not depend on which thread was faster.
+    for (const EncodeError& e : errors) {
+      error_.squared_error += e.squared_error;
+      error_.squared_weights += e.squared_weights;
+    }
+    return status;
+  }
+
+  // Calls `work` with runs of [begin, end) in parallel, rows of the first leg each. The runs do not
+  // depend on the number of threads.
+  template <class Work>
+  absl::Status ForRuns(int64_t begin, int64_t end, const Work& work) {
+    WorkQueue queue(end - begin, std::max<int64_t>(1, kRunWeights / (inner_ * cols_)));
     Mutex mutex;
     absl::Status first_error;
     std::atomic<bool> failed{false};
@@ -79,21 +99,46 @@ class CoreWriter {
       Scratch scratch;
       int64_t from, to;
       while (!failed && queue.Next(&from, &to)) {
-        const absl::Status status =
-            to_blocks() ? EncodeRun(begin, begin + from, begin + to, &scratch, &errors[from / run])
-                        : ConvertRun(begin, begin + from, begin + to, &scratch);
+        const absl::Status status = work(begin + from, begin + to, &scratch);
         if (status.ok()) continue;
         MutexLock lock(mutex);
         if (first_error.ok()) first_error = status;
         failed = true;
       }
     });
-    // In order, so that the sums do not depend on which thread was faster.
-    for (const EncodeError& e : errors) {
-      error_.squared_error += e.squared_error;
-      error_.squared_weights += e.squared_weights;
-    }
     return first_error;
+  }
+
+  // E8P has one scale for the matrix: reads all of it, `step` rows of the first leg at a time.
+  absl::Status FindE8PScale(int64_t step) {
+    double total = 0;
+    for (int64_t begin = 0; begin < outer_; begin += step) {
+      const int64_t end = std::min(outer_, begin + step);
+      std::vector<double> sums(static_cast<size_t>((end - begin) * inner_));
+      RK_RETURN_IF_ERROR(ForRuns(begin, end, [&](int64_t from, int64_t to, Scratch* scratch) {
+        return SumRun(from, to, scratch, sums.data() + (from - begin) * inner_);
+      }));
+      for (const double sum : sums) total += sum;
+    }
+    e8p_scale_ = E8PScale(total, outer_ * inner_ * cols_);
+    return absl::OkStatus();
+  }
+
+  absl::Status SumRun(int64_t begin, int64_t end, Scratch* scratch, double* sums) {
+    scratch->floats.resize(static_cast<size_t>((end - begin) * inner_ * cols_));
+    RK_RETURN_IF_ERROR(ReadFloats(begin, end, DType::kF32, scratch, scratch->floats.data()));
+    for (int64_t r = begin * inner_; r < end * inner_; ++r) {
+      const float* weights = scratch->floats.data() + (r - begin * inner_) * cols_;
+      const absl::StatusOr<double> sum = SquaredWeights(weights, cols_, r);
+      if (!sum.ok()) return NameTensor(sum.status());
+      *sums++ = *sum;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status NameTensor(const absl::Status& status) const {
+    return absl::Status(status.code(), absl::StrCat("tensor ", job_.from.tensors[0].tensor, ": ",
+                                                    status.message()));
   }
 
   absl::Status EncodeRun(int64_t block, int64_t begin, int64_t end, Scratch* scratch,
@@ -104,10 +149,7 @@ class CoreWriter {
     for (int64_t r = begin * inner_; r < end * inner_; ++r) {
       const float* weights = scratch->floats.data() + (r - begin * inner_) * cols_;
       const absl::Status status = encoder.Encode(weights, r - block * inner_, r, &blocks_);
-      if (!status.ok()) {
-        return absl::Status(status.code(), absl::StrCat("tensor ", job_.from.tensors[0].tensor,
-                                                        ": ", status.message()));
-      }
+      if (!status.ok()) return NameTensor(status);
     }
     *error = encoder.TakeError();
     return absl::OkStatus();
@@ -170,6 +212,7 @@ class CoreWriter {
   int64_t outer_ = 1, inner_ = 1, cols_ = 1;
   BlockRowsBuffer blocks_;
   std::vector<char> floats_;
+  float e8p_scale_ = 0;
   EncodeError error_;
 };
 

@@ -6,7 +6,6 @@
 #include "absl/strings/str_split.h"
 #include "models/checkpoint/json.h"
 #include "models/encode/encoding_name.h"
-#include "models/encode/quantise.h"
 #include "models/files/text_file.h"
 #include "models/status_macros.h"
 
@@ -55,7 +54,6 @@ absl::StatusOr<std::vector<EncodingRule>> ReadLines(const std::string& text,
 absl::StatusOr<EncodingTarget> ParseEncodingTarget(std::string_view text) {
   if (text == "keep") return EncodingTarget{.keep = true};
   RK_ASSIGN_OR_RETURN(const Encoding encoding, ParseEncoding(text));
-  RK_RETURN_IF_ERROR(CheckCanEncode(encoding));
   return EncodingTarget{.encoding = encoding};
 }
 

@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "kernels/base/dtype.h"
+#include "kernels/base/e8p.h"
 #include "models/encode/block_storage.h"
+#include "models/encode/e8p_rows.h"
 
 namespace rankine {
 namespace {
@@ -46,15 +48,23 @@ float ToCode(float value, float super, float low, float high) {
 
 }  // namespace
 
-absl::Status CheckCanEncode(const Encoding& encoding) {
-  if (encoding.kind != EncodingKind::kE8P) return absl::OkStatus();
-  return absl::UnimplementedError(
-      "e8p codewords are chosen in a rotated basis, by a method of `rankine factorize`; encode to "
-      "an affine encoding or nf4");
+absl::StatusOr<double> SquaredWeights(const float* weights, int64_t cols, int64_t row_name) {
+  if (auto status = CheckWeights(weights, cols, row_name); !status.ok()) return status;
+  double sum = 0;
+  for (int64_t c = 0; c < cols; ++c) sum += static_cast<double>(weights[c]) * weights[c];
+  return sum;
+}
+
+absl::Status CheckCanEncode(const Encoding& encoding, int64_t cols) {
+  if (encoding.kind != EncodingKind::kE8P || cols % kE8PColumns == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("rows of ", cols, " weights are not whole e8p codewords of ", kE8PColumns,
+                   " weights; choose an affine encoding or nf4"));
 }
 
 RowEncoder::RowEncoder(const Encoding& encoding) : encoding_(encoding) {
-  RK_CHECK(encoding.kind == EncodingKind::kAffine || encoding.kind == EncodingKind::kNf4);
+  RK_CHECK(!encoding.IsFloat());
+  if (encoding.kind == EncodingKind::kE8P) return;
   const int64_t groups =
       encoding.HasTwoLevelScales() ? kSuperBlockColumns / encoding.GroupColumns(0) : 1;
   fitters_.assign(static_cast<size_t>(groups), GroupFitter(encoding));
@@ -63,10 +73,15 @@ RowEncoder::RowEncoder(const Encoding& encoding) : encoding_(encoding) {
 
 absl::Status RowEncoder::Encode(const float* weights, int64_t row, int64_t row_name,
                                 BlockRowsBuffer* out) {
-  absl::Status status = CheckWeights(weights, out->cols, row_name);
-  for (int64_t c = 0; c < out->cols; ++c) {
-    error_.squared_weights += static_cast<double>(weights[c]) * weights[c];
+  const absl::StatusOr<double> squared = SquaredWeights(weights, out->cols, row_name);
+  if (!squared.ok()) return squared.status();
+  error_.squared_weights += *squared;
+  if (encoding_.kind == EncodingKind::kE8P) {
+    uint8_t* codes = out->codes.data() + row * out->view().code_bytes_per_row();
+    error_.squared_error += EncodeE8PRow(weights, out->cols, out->scales[0], codes);
+    return absl::OkStatus();
   }
+  absl::Status status;
   const int64_t span =
       encoding_.HasTwoLevelScales() ? kSuperBlockColumns : encoding_.GroupColumns(out->cols);
   for (int64_t begin = 0; status.ok() && begin < out->cols; begin += span) {
@@ -103,7 +118,8 @@ absl::Status RowEncoder::EncodeSpan(const float* weights, int64_t begin, int64_t
     if (encoding_.HasOffsets() && encoding_.offset == OffsetKind::kPerGroup) {
       out->offsets[first_group + g] = fits_[g].offset;
     }
-    error_.squared_error += fitters_[g].Encode(fits_[g], out->codes.data() + row * out->cols + begin + g * width);
+    error_.squared_error +=
+        fitters_[g].Encode(fits_[g], out->codes.data() + row * out->cols + begin + g * width);
   }
   return absl::OkStatus();
 }
@@ -140,8 +156,17 @@ absl::Status RowEncoder::RoundToSuper(std::span<GroupFit> fits, int64_t super, i
 
 absl::Status EncodeRows(const float* rows, int64_t num_rows, int64_t cols, const Encoding& encoding,
                         BlockRowsBuffer* out) {
-  if (auto status = CheckCanEncode(encoding); !status.ok()) return status;
+  if (auto status = CheckCanEncode(encoding, cols); !status.ok()) return status;
   ResizeBlockRows(encoding, num_rows, cols, out);
+  if (encoding.kind == EncodingKind::kE8P) {
+    double squared_weights = 0;
+    for (int64_t r = 0; r < num_rows; ++r) {
+      const absl::StatusOr<double> squared = SquaredWeights(rows + r * cols, cols, r);
+      if (!squared.ok()) return squared.status();
+      squared_weights += *squared;
+    }
+    out->scales[0] = E8PScale(squared_weights, num_rows * cols);
+  }
   RowEncoder encoder(encoding);
   for (int64_t r = 0; r < num_rows; ++r) {
     if (auto status = encoder.Encode(rows + r * cols, r, r, out); !status.ok()) return status;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/base/encoding.h"
 #include "models/encode/group_fit.h"
 #include "runtime/factor/tensor_source.h"
@@ -24,8 +25,11 @@ namespace rankine {
 // number is rounded as it is stored before codes are chosen, so within the range of the codes the
 // error is at most half of the stored scale.
 //
-// Errors name row and column or group: kInvalidArgument for a weight that is not finite, or a scale
-// or offset that its type cannot hold; kUnimplemented for E8P, which needs a transform.
+// E8P: e8p_rows.h. Weights with few large ones among them lose much there, unless a transform has
+// spread them.
+//
+// Errors name row and column or group: kInvalidArgument for a weight that is not finite, a scale or
+// offset that its type cannot hold, or rows that are not whole codewords.
 absl::Status EncodeRows(const float* rows, int64_t num_rows, int64_t cols, const Encoding& encoding,
                         BlockRowsBuffer* out);
 
@@ -39,7 +43,7 @@ struct EncodeError {
 };
 
 // The same row by row. One object for each thread, which may then encode different rows of the same
-// buffer at once. `encoding` is kAffine or kNf4.
+// buffer at once, but kE8P's one scale must stand in the buffer before.
 class RowEncoder {
  public:
   explicit RowEncoder(const Encoding& encoding);
@@ -61,7 +65,10 @@ class RowEncoder {
   EncodeError error_;
 };
 
-// kUnimplemented for encodings that EncodeRows cannot make; ok for float ones too.
-absl::Status CheckCanEncode(const Encoding& encoding);
+// The sum of a row's squares, for E8PScale. kInvalidArgument: a weight that is not finite.
+absl::StatusOr<double> SquaredWeights(const float* weights, int64_t cols, int64_t row_name);
+
+// kInvalidArgument: rows of `cols` weights cannot be had in that encoding. Ok for float ones too.
+absl::Status CheckCanEncode(const Encoding& encoding, int64_t cols);
 
 }  // namespace rankine

@@ -6,90 +6,38 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 
 #include "models/checkpoint/convert.h"
 #include "models/checkpoint/manifest.h"
-#include "models/checkpoint/safetensors_writer.h"
 #include "models/encode/block_storage.h"
 #include "models/encode/encoding_name.h"
 #include "models/encode/quantise.h"
 #include "models/llama_layout.h"
+#include "tests/models/checkpoint/convert_testing.h"
 #include "tests/testing/tiny_model.h"
 
 namespace rankine {
 namespace {
 
 using ::testing::AllOf;
+using testing::Decode;
 using ::testing::ElementsAre;
+using testing::FindMatrix;
 using ::testing::HasSubstr;
+using testing::MustConvert;
+using testing::MustOpen;
+using testing::ReadAll;
 using testing::ReadWholeFile;
+using testing::Rewrite;
+using testing::Rounded;
+using testing::Rule;
+using testing::Target;
 using testing::TempFolder;
 using testing::WriteTinyLlama;
 using testing::WriteWholeFile;
 
-std::unique_ptr<Checkpoint> MustOpen(const std::string& path) {
-  auto checkpoint = OpenCheckpoint(path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  return checkpoint.ok() ? *std::move(checkpoint) : nullptr;
-}
-
-EncodingTarget Target(const std::string& name) { return ParseEncodingTarget(name).value(); }
-
-EncodingRule Rule(const std::string& expression, const std::string& encoding) {
-  return MakeEncodingRule(expression, encoding, "test").value();
-}
-
-ConvertReport MustConvert(const std::string& from, const std::string& to,
-                          const ConvertOptions& options) {
-  const auto source = MustOpen(from);
-  auto report = ConvertModel(*source, to, options);
-  EXPECT_TRUE(report.ok()) << report.status();
-  return report.ok() ? *std::move(report) : ConvertReport{};
-}
-
-std::vector<float> ReadAll(const Checkpoint& checkpoint, const std::string& name) {
-  const TensorInfo* tensor = checkpoint.Find(name);
-  EXPECT_NE(tensor, nullptr) << name;
-  if (tensor == nullptr) return {};
-  const int64_t rows = tensor->shape.size() <= 1 ? 1 : tensor->shape[0];
-  std::vector<float> values(static_cast<size_t>(rows * tensor->shape.back()));
-  EXPECT_TRUE(checkpoint.ReadRows(*tensor, 0, rows, DType::kF32, values.data()).ok());
-  return values;
-}
-
-const FactoredMatrix* FindMatrix(const Checkpoint& checkpoint, const std::string& name) {
-  for (const FactoredMatrix& matrix : checkpoint.factored()) {
-    if (matrix.name == name) return &matrix;
-  }
-  return nullptr;
-}
-
-// A two-legged block-encoded core, decoded.
-std::vector<float> Decode(const Checkpoint& checkpoint, const Core& core) {
-  const int64_t rows = core.legs[0].extent, cols = core.legs[1].extent;
-  BlockRowsBuffer buffer;
-  const absl::Status status = checkpoint.ReadBlockRows(core, 0, rows, cols, &buffer);
-  EXPECT_TRUE(status.ok()) << status;
-  std::vector<float> values(static_cast<size_t>(rows * cols));
-  if (!status.ok()) return values;
-  for (int64_t r = 0; r < rows; ++r) DecodeBlockRow(buffer.view(), r, values.data() + r * cols);
-  return values;
-}
-
-// What EncodeRows alone makes of a matrix.
-std::vector<float> Rounded(const std::vector<float>& values, int64_t cols,
-                           const Encoding& encoding) {
-  BlockRowsBuffer buffer;
-  const int64_t rows = static_cast<int64_t>(values.size()) / cols;
-  EXPECT_TRUE(EncodeRows(values.data(), rows, cols, encoding, &buffer).ok());
-  std::vector<float> out(values.size());
-  for (int64_t r = 0; r < rows; ++r) DecodeBlockRow(buffer.view(), r, out.data() + r * cols);
-  return out;
-}
-
 TEST(ConvertEncode, EncodesEveryLinearButTheEmbedding) {
-  for (const char* name : {"int4:g16", "int3:g64:offset", "int5:g32:k:offset", "nf4:row"}) {
+  for (const char* name : {"int4:g16", "int3:g64:offset", "int5:g32:k:offset", "nf4:row", "e8p"}) {
     TempFolder temp;
     WriteTinyLlama(temp / "src", {.tied = false, .biases = true});
     const auto report = MustConvert(temp / "src", temp / "dst", {.encode = Target(name)});
@@ -133,13 +81,15 @@ TEST(ConvertEncode, ReportsBytesAndErrors) {
 }
 
 TEST(ConvertEncode, ThreadsChangeNothing) {
-  TempFolder temp;
-  // Wide enough for several runs of rows.
-  WriteTinyLlama(temp / "src", {.hidden = 512, .intermediate = 1024, .layers = 1});
-  MustConvert(temp / "src", temp / "one", {.encode = Target("int4:g64"), .num_threads = 1});
-  MustConvert(temp / "src", temp / "many", {.encode = Target("int4:g64"), .num_threads = 5});
-  for (const char* file : {"/model.safetensors", "/factorization.json"}) {
-    EXPECT_EQ(ReadWholeFile(temp / "one" + file), ReadWholeFile(temp / "many" + file)) << file;
+  for (const char* name : {"int4:g64", "e8p"}) {
+    TempFolder temp;
+    // Wide enough for several runs of rows.
+    WriteTinyLlama(temp / "src", {.hidden = 512, .intermediate = 1024, .layers = 1});
+    MustConvert(temp / "src", temp / "one", {.encode = Target(name), .num_threads = 1});
+    MustConvert(temp / "src", temp / "many", {.encode = Target(name), .num_threads = 5});
+    for (const char* file : {"/model.safetensors", "/factorization.json"}) {
+      EXPECT_EQ(ReadWholeFile(temp / "one" + file), ReadWholeFile(temp / "many" + file)) << file;
+    }
   }
 }
 
@@ -230,32 +180,6 @@ TEST(ConvertEncode, KeepsGgufBlocksExactly) {
     const std::vector<float> decoded = Decode(*copy, matrix.terms[0].cores[0]);
     ASSERT_EQ(std::memcmp(decoded.data(), expected.data(), expected.size() * 4), 0) << matrix.name;
   }
-}
-
-// The folder again with its tensors changed by `edit` and others added.
-void Rewrite(const std::string& from, const std::string& to,
-             const std::vector<std::pair<TensorSpec, std::string>>& more,
-             const std::function<void(const std::string& name, std::string* bytes)>& edit) {
-  const auto source = MustOpen(from);
-  std::vector<TensorSpec> specs;
-  for (const TensorInfo& tensor : source->tensors()) {
-    specs.push_back({tensor.name, tensor.natural_dtype, tensor.shape});
-  }
-  for (const auto& [spec, bytes] : more) specs.push_back(spec);
-  std::filesystem::copy(from, to);
-  std::filesystem::remove(to + "/model.safetensors");
-  auto writer = SafetensorsWriter::Create(to, specs);
-  ASSERT_TRUE(writer.ok()) << writer.status();
-  for (const TensorInfo& tensor : source->tensors()) {
-    std::string bytes(static_cast<size_t>(tensor.stored_bytes), '\0');
-    ASSERT_TRUE(source->ReadRaw(tensor, 0, tensor.stored_bytes, bytes.data()).ok());
-    edit(tensor.name, &bytes);
-    ASSERT_TRUE(writer->Append(tensor.name, bytes.data(), bytes.size()).ok());
-  }
-  for (const auto& [spec, bytes] : more) {
-    ASSERT_TRUE(writer->Append(spec.name, bytes.data(), bytes.size()).ok());
-  }
-  ASSERT_TRUE(writer->Finish().ok());
 }
 
 TEST(ConvertEncode, TransformsAreCarriedOver) {
@@ -388,7 +312,7 @@ TEST(EncodingMap, NamesTheFault) {
   EXPECT_THAT(error_of("mlp int4:g64 more\n"), HasSubstr("line 1"));
   EXPECT_THAT(error_of("mlp int9\n"), AllOf(HasSubstr("line 1"), HasSubstr("\"int9\"")));
   EXPECT_THAT(error_of("mlp( int4\n"), AllOf(HasSubstr("line 1"), HasSubstr("'mlp('")));
-  EXPECT_THAT(error_of("mlp e8p\n"), HasSubstr("e8p"));
+  EXPECT_THAT(error_of("mlp e8p:g64\n"), HasSubstr("e8p"));
   EXPECT_THAT(error_of("# nothing\n"), HasSubstr("holds no rules"));
   EXPECT_THAT(error_of("{\"a\": 4}"), HasSubstr("expected a string"));
   EXPECT_THAT(error_of("{\"a\": \"int4\""), HasSubstr("map"));

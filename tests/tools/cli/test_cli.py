@@ -286,9 +286,9 @@ class CliTest(unittest.TestCase):
     def test_convert_encodes_by_a_map(self):
         rules = self.path("rules")
         with open(rules, "w") as file:
-            file.write("# first match wins\nlayers\\.0\\.mlp int8:g32\nmlp nf4\nno_such_linear int2\n")
+            file.write("# first match wins\nlayers\\.0\\.mlp int8:g32\nlayers\\.1\\.mlp e8p\nmlp nf4\nno_such_linear int2\n")
         made = run_json("convert", GGUF, self.path("map"), "--encode-map", rules)
-        self.assertEqual({core["encoding"] for core in made["encoded"]}, {"int8:g32", "nf4:g64"})
+        self.assertEqual({core["encoding"] for core in made["encoded"]}, {"int8:g32", "e8p", "nf4:g64"})
         self.assertEqual(len(made["unmatched_linears"]), 4 * 30)
         self.assertEqual(made["unused_rules"], ["no_such_linear"])
         with open(rules, "w") as file:
@@ -296,7 +296,7 @@ class CliTest(unittest.TestCase):
         self.assert_error(run("convert", GGUF, self.path("x"), "--encode-map", rules), "rules: line 2", "int7")
         self.assert_error(run("convert", GGUF, self.path("x"), "--encode-map", self.path("none")), "none")
         self.assert_error(run("convert", GGUF, self.path("x"), "--encode", "int4:g48"), "--encode", "g48")
-        self.assert_error(run("convert", GGUF, self.path("x"), "--encode", "e8p"), "e8p")
+        self.assert_error(run("convert", GGUF, self.path("x"), "--encode", "e8p:g64"), "--encode", "e8p")
         self.assertFalse(os.path.exists(self.path("x")))
 
     def test_chat_keeps_history(self):
