@@ -165,7 +165,7 @@ class CliTest(unittest.TestCase):
     def test_errors_are_one_line_that_names_the_thing(self):
         self.assert_error(run("generate", "/no/such/model", "--prompt", "x"), "/no/such/model")
         self.assert_error(run("generate", MODEL), "prompt")
-        self.assert_error(run("generate", MODEL, "--prompt", "x", "--compute", "int8"), "int8")
+        self.assert_error(run("generate", MODEL, "--prompt", "x", "--compute", "int9"), "int9")
         self.assert_error(run("generate", MODEL, "--prompt", "x", "--kv-dtype", "f64"), "f64")
         self.assert_error(run("generate", MODEL, "--prompt", "x", "--top-p", "3"), "top_p")
         self.assert_error(run("convert", GGUF, MODEL), MODEL)
