@@ -11,6 +11,7 @@
 #include <numeric>
 #include <system_error>
 #include <thread>
+#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,6 +66,18 @@ absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
   }
   if (o.threads < 0) return absl::InvalidArgumentError("threads must not be negative");
   return absl::OkStatus();
+}
+
+// The matrices of `old` that none of `fresh` replaces, then those.
+std::vector<FactoredMatrix> Merged(const std::vector<FactoredMatrix>& old,
+                                   std::vector<FactoredMatrix> fresh) {
+  std::unordered_set<std::string> names;
+  for (const FactoredMatrix& m : fresh) names.insert(m.name);
+  std::vector<FactoredMatrix> merged;
+  std::copy_if(old.begin(), old.end(), std::back_inserter(merged),
+               [&](const FactoredMatrix& m) { return names.count(m.name) == 0; });
+  std::move(fresh.begin(), fresh.end(), std::back_inserter(merged));
+  return merged;
 }
 
 double Root(double part, double whole) { return whole > 0 ? std::sqrt(part / whole) : 0; }
@@ -293,20 +306,20 @@ bool Factorizer::IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) c
 
 absl::Status Factorizer::Write() {
   RemoveStaleStaging(out_);
-  FactorizedModel model{.source = checkpoint_.get(),
-                        .matrices = checkpoint_->factored(),
-                        .block_dtype = options_.factor_dtype};
+  FactorizedModel model{.source = checkpoint_.get(), .block_dtype = options_.factor_dtype};
+  std::vector<FactoredMatrix> fresh;
   int64_t dense = 0, kept = 0;
   for (const auto& entry : by_layer_) {
     model.part_paths.push_back(work_->PartPath(entry.first));
     RK_ASSIGN_OR_RETURN(LayerPart part, ReadPart(model.part_paths.back()));
-    std::move(part.matrices.begin(), part.matrices.end(), std::back_inserter(model.matrices));
+    std::move(part.matrices.begin(), part.matrices.end(), std::back_inserter(fresh));
     for (LayerReport& r : part.reports) {
       dense += r.dense_parameters;
       kept += r.kept_parameters;
       report_.layers.push_back(std::move(r));
     }
   }
+  model.matrices = Merged(checkpoint_->factored(), std::move(fresh));
   report_.parameters_kept = static_cast<double>(kept) / static_cast<double>(dense);
   RK_ASSIGN_OR_RETURN(const bool is_there, Exists(out_));
   if (!is_there || !IsAlreadyWritten(model.matrices)) {

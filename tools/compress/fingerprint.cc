@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/checkpoint/float_convert.h"
+#include "models/encode/encoding_name.h"
 
 namespace rankine {
 namespace {
@@ -41,11 +43,26 @@ void AddConfig(const ModelConfig& c, Fingerprint* f) {
          static_cast<int64_t>(c.rope.frequency_divisors.size() * sizeof(float)));
 }
 
+// Codes, signs and indices.
+absl::Status AddBytes(const Checkpoint& checkpoint, const TensorInfo& tensor, Fingerprint* f) {
+  std::vector<char> block(static_cast<size_t>(std::min(kBlockValues, tensor.stored_bytes)));
+  for (int64_t begin = 0; begin < tensor.stored_bytes; begin += kBlockValues) {
+    const int64_t size = std::min(kBlockValues, tensor.stored_bytes - begin);
+    auto status = checkpoint.ReadRaw(tensor, begin, size, block.data());
+    if (!status.ok()) return status;
+    f->Add(block.data(), size);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AddTensor(const Checkpoint& checkpoint, const TensorInfo& tensor, Fingerprint* f) {
   f->Add(tensor.name);
   for (int64_t extent : tensor.shape) f->Add(extent);
-  const int64_t rows = tensor.shape.size() == 2 ? tensor.shape[0] : 1;
-  const int64_t cols = tensor.shape.empty() ? 1 : tensor.shape.back();
+  if (!IsFloat(tensor.natural_dtype)) return AddBytes(checkpoint, tensor, f);
+  const int64_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape[0];
+  int64_t cols = 1;
+  for (size_t i = tensor.shape.size() < 2 ? 0 : 1; i < tensor.shape.size(); ++i)
+    cols *= tensor.shape[i];
   const int64_t block = std::max<int64_t>(1, kBlockValues / std::max<int64_t>(1, cols));
   const auto value_bytes = static_cast<int64_t>(SizeOf(tensor.natural_dtype));
   std::vector<char> values(std::min(block, rows) * cols * value_bytes);
@@ -63,6 +80,7 @@ void AddMatrix(const FactoredMatrix& m, Fingerprint* f) {
   for (const Term& term : m.terms) {
     for (const Core& core : term.cores) {
       f->Add(core.name);
+      f->Add(EncodingName(core.encoding));
       for (const LegRange& leg : core.legs) {
         f->Add(leg.name);
         f->Add(leg.offset);

@@ -7,6 +7,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "models/checkpoint_source.h"
+#include "runtime/factor/core_reader.h"
 
 namespace rankine {
 namespace {
@@ -50,6 +52,26 @@ class Selector {
   std::optional<std::regex> only_, skip_;
 };
 
+absl::Status CannotFactor(const FactoredMatrix& m) {
+  const bool is_factored = m.terms.size() > 1 || m.terms[0].cores.size() > 1;
+  return absl::FailedPreconditionError(absl::StrCat(
+      m.name, is_factored ? " is factored already" : " has transforms, which factors would lose",
+      "; start from the dense model, or leave it out with --only or --skip"));
+}
+
+// The one core, in any encoding, order of legs and part of its tensors.
+absl::StatusOr<Matrix64> ReadOnlyCore(const Checkpoint& checkpoint, const FactoredMatrix& matrix) {
+  const CheckpointSource source(checkpoint);
+  const TermLegs legs = LegsOf(matrix, matrix.terms[0]);
+  auto core = ReadWholeCore(legs, matrix.terms[0].cores[0], source);
+  if (!core.ok()) return core.status();
+  Matrix64 w(matrix.out_features, matrix.in_features);
+  std::vector<HostTensor> tensors;
+  tensors.push_back(*std::move(core));
+  FoldTensors(legs, std::move(tensors), legs.output, legs.input).Rows(0, w.rows, w.values.data());
+  return w;
+}
+
 }  // namespace
 
 std::optional<int64_t> LayerOf(std::string_view name) {
@@ -70,14 +92,13 @@ absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoi
                                                       const std::string& skip) {
   const auto selector = Selector::Create(only, skip);
   if (!selector.ok()) return selector.status();
-  for (const FactoredMatrix& m : checkpoint.factored()) {
-    if (IsDense(m) || !selector->Selects(m.name)) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat(m.name,
-                     " is factored already; start from the dense model, or leave it out "
-                     "with --only or --skip"));
-  }
   std::vector<LinearInfo> linears;
+  for (const FactoredMatrix& m : checkpoint.factored()) {
+    if (!selector->Selects(m.name)) continue;
+    if (!IsDense(m)) return CannotFactor(m);
+    linears.push_back(
+        {.name = m.name, .layer = *LayerOf(m.name), .matrix = &m, .bias_tensor = m.bias_tensor});
+  }
   for (const TensorInfo& t : checkpoint.tensors()) {
     if (t.shape.size() != 2 || !absl::EndsWith(t.name, kWeight.data())) continue;
     const std::string name = t.name.substr(0, t.name.size() - kWeight.size());
@@ -100,6 +121,7 @@ absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoi
 }
 
 absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear) {
+  if (linear.matrix != nullptr) return ReadOnlyCore(checkpoint, *linear.matrix);
   Matrix64 w(linear.out_features(), linear.in_features());
   std::vector<float> row(w.cols);
   for (int64_t i = 0; i < w.rows; ++i) {

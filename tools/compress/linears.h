@@ -17,25 +17,29 @@ namespace rankine {
 struct LinearInfo {
   std::string name;  // "model.layers.3.mlp.up_proj"
   int64_t layer = 0;
-  const TensorInfo* weight = nullptr;  // of the checkpoint
-  std::string bias_tensor;             // empty = none
+  // Of the checkpoint, one of the two: a tensor, or a manifest's matrix of one core.
+  const TensorInfo* weight = nullptr;
+  const FactoredMatrix* matrix = nullptr;
+  std::string bias_tensor;  // empty = none
 
-  int64_t out_features() const { return weight->shape[0]; }
-  int64_t in_features() const { return weight->shape[1]; }
+  int64_t out_features() const {
+    return matrix != nullptr ? matrix->out_features : weight->shape[0];
+  }
+  int64_t in_features() const { return matrix != nullptr ? matrix->in_features : weight->shape[1]; }
 };
 
 // The number after ".layers." in a linear's name; absent for the embedding and the head.
 std::optional<int64_t> LayerOf(std::string_view name);
 
-// The dense linears whose full name `only` matches somewhere and `skip` nowhere (ECMAScript regular
-// expressions; empty = all, none), by layer, then by name.
+// The dense linears, block-encoded ones too, whose full name `only` matches somewhere and `skip`
+// nowhere (ECMAScript regular expressions; empty = all, none), by layer, then by name.
 // kInvalidArgument: a bad expression, or nothing selected. kFailedPrecondition: a selected linear
-// is factored already.
+// is factored already, or has transforms.
 absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoint,
                                                       const std::string& only,
                                                       const std::string& skip);
 
-// The weight in f64. kInvalidArgument names it when a value is not finite.
+// The weight in f64, decoded. kInvalidArgument names it when a value is not finite.
 absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear);
 
 }  // namespace rankine

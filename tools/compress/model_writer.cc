@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/folder_writer.h"
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
@@ -19,10 +20,23 @@ constexpr int64_t kBlockBytes = int64_t{8} << 20;
 
 // The dtype as stored: natural_dtype may be narrower.
 DType CopyDType(const TensorInfo& t, DType block_dtype) {
+  if (!IsFloat(t.natural_dtype)) return t.natural_dtype;  // codes, signs, indices
   if (t.stored_type == "F32") return DType::kF32;
   if (t.stored_type == "F16") return DType::kF16;
   if (t.stored_type == "BF16") return DType::kBF16;
   return t.shape.size() == 2 ? block_dtype : DType::kF32;
+}
+
+void AddTensorsOf(const FactoredMatrix& m, std::unordered_set<std::string>* names) {
+  for (const Term& term : m.terms) {
+    for (const Core& core : term.cores) {
+      for (const CoreTensor& t : core.tensors) names->insert(t.tensor);
+    }
+  }
+  for (const auto* transforms : {&m.input_transforms, &m.output_transforms}) {
+    for (const Transform& t : *transforms) names->insert({t.tensor, t.block_tensor});
+  }
+  names->insert(m.bias_tensor);
 }
 
 class ModelWriter {
@@ -32,15 +46,23 @@ class ModelWriter {
 
   // Declares all tensors: the copied ones in file order, then those of the parts.
   absl::Status Plan() {
-    std::unordered_set<std::string> replaced;
+    std::unordered_set<std::string> linears, replaced;
     std::vector<TensorSpec> fresh;
     for (const std::string& path : model_.part_paths) {
       RK_ASSIGN_OR_RETURN(const LayerPart part, ReadPart(path));
-      for (const FactoredMatrix& m : part.matrices) replaced.insert(m.name + ".weight");
+      for (const FactoredMatrix& m : part.matrices) linears.insert(m.name);
       for (const StoredTensor& t : part.tensors) fresh.push_back({t.name, t.dtype, t.shape});
     }
+    for (const std::string& linear : linears) replaced.insert(linear + ".weight");
+    for (const FactoredMatrix& m : model_.source->factored()) {
+      if (linears.count(m.name) != 0) AddTensorsOf(m, &replaced);
+    }
+    // What others share with the replaced matrices stays, and so do biases.
+    std::unordered_set<std::string> used;
+    for (const FactoredMatrix& m : model_.matrices) AddTensorsOf(m, &used);
+    for (const TensorSpec& s : fresh) used.erase(s.name);
     for (const TensorInfo& t : model_.source->tensors()) {
-      if (replaced.count(t.name) != 0) continue;
+      if (replaced.count(t.name) != 0 && used.count(t.name) == 0) continue;
       copied_.push_back(&t);
       specs_.push_back({t.name, CopyDType(t, model_.block_dtype), t.shape});
     }
@@ -97,7 +119,10 @@ class ModelWriter {
     for (int64_t row = 0; row < rows; row += step) {
       const int64_t end = std::min(rows, row + step);
       block.resize(static_cast<size_t>((end - row) * row_bytes));
-      RK_RETURN_IF_ERROR(model_.source->ReadRows(tensor, row, end, spec.dtype, block.data()));
+      RK_RETURN_IF_ERROR(IsFloat(spec.dtype)
+                             ? model_.source->ReadRows(tensor, row, end, spec.dtype, block.data())
+                             : model_.source->ReadRaw(tensor, row * row_bytes,
+                                                      (end - row) * row_bytes, block.data()));
       RK_RETURN_IF_ERROR(
           writer->Append(tensor.name, block.data(), static_cast<int64_t>(block.size())));
       RK_RETURN_IF_ERROR(Advance(static_cast<int64_t>(block.size())));

@@ -14,7 +14,7 @@ namespace rankine {
 
 struct FactorizedModel {
   const Checkpoint* source = nullptr;
-  std::vector<FactoredMatrix> matrices;  // new ones and those that the source has
+  std::vector<FactoredMatrix> matrices;  // new ones and what they leave of the source's
   // Files of parts, read one at a time.
   std::vector<std::string> part_paths;
   DType block_dtype = DType::kBF16;  // of copied matrices that the source stores in blocks
