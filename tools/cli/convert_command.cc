@@ -147,7 +147,7 @@ void AddConvertCommand(CLI::App& app, Action* action) {
   command->add_option("--dtype", flags->dtype, "Of matrices that are not encoded: bf16, f16, f32")
       ->capture_default_str();
   command->add_option("--encode", flags->encode,
-                      "Of every linear but the embedding: int4:g64, int8:g64, nf4:g32, ... "
+                      "Of every linear but the embedding: int4:g64, nf4:g32, e8p, ... "
                       "(docs/factorization.md); keep = GGUF blocks as they are, exactly");
   command->add_option("--encode-map", flags->encode_map,
                       "A file of lines 'REGEX ENCODING' (or a JSON object) by names of linears, "
