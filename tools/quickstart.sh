@@ -54,7 +54,7 @@ only=$(least_loss_regex)
 factorize "$selective" 0.8 selective --only "$only"
 rm -rf "$RANKINE_HOME/statistics"
 
-models=("$dense" "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" "$selective")
+models=("$dense" "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" "$selective" "$gguf")
 step "perplexity on Python modules that the calibration did not see"
 for model in "${models[@]}"; do
   "$rankine" eval "$model" --text "$corpus/evaluation.txt" --windows 32 --json >"$measured/eval-$(basename "$model").json"

@@ -14,6 +14,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/epilogue-inl.h"
 #include "kernels/cpu/products_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,13 +24,8 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using DF = hn::CappedTag<float, 16>;
-using DU32 = hn::RebindToUnsigned<DF>;
 using DU16 = hn::Repartition<uint16_t, DF>;
-using VF = hn::Vec<DF>;
 
-constexpr int kLanes = HWY_LANES(float);
-constexpr int kParts = 16 / kLanes;  // registers per block and column
 // 32 registers hold 12 x 2 accumulators of 16 lanes; 16 hold 6 x 1 of two times 8 lanes.
 constexpr int kRows = HWY_TARGET == HWY_AVX2 ? 6 : 12;
 constexpr int kPanelWidth = HWY_TARGET == HWY_AVX2 ? 1 : 2;
@@ -211,134 +207,6 @@ void LoadBF16(const MatrixView& x, int64_t row, int64_t first, int64_t count, ch
     hn::StoreU(hn::BitCast(DF(), hn::ShiftLeft<16>(wide)), DF(), to + i);
   }
   for (; i < count; ++i) to[i] = ToFloat(BF16{from[i]});
-}
-
-// Rounds to nearest even as ToBF16 does, NaN included.
-HWY_INLINE void StoreBF16(VF value, uint16_t* to) {
-  const DU32 du;
-  const hn::Rebind<uint16_t, DF> dh;
-  const auto bits = hn::BitCast(du, value);
-  const auto high = hn::ShiftRight<16>(bits);
-  const auto odd = hn::And(high, hn::Set(du, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7fffu))));
-  const auto is_nan = hn::RebindMask(du, hn::IsNaN(value));
-  const auto result = hn::IfThenElse(is_nan, hn::Or(high, hn::Set(du, 0x40u)), rounded);
-  // As i32 the values fit 16 bits unsigned, so the saturating demotion is exact.
-  hn::StoreU(hn::DemoteTo(dh, hn::BitCast(hn::RebindToSigned<DU32>(), result)), dh, to);
-}
-
-// (c * scale + bias) of columns [first, first + kLanes) of the product.
-HWY_INLINE VF Finish(const Product& product, int64_t column, VF value) {
-  if (product.scale != nullptr) value = hn::Mul(value, hn::LoadU(DF(), product.scale + column));
-  if (product.bias != nullptr) value = hn::Add(value, hn::LoadU(DF(), product.bias + column));
-  return value;
-}
-
-HWY_INLINE void StoreOutput(const Product& product, int64_t index, VF value) {
-  if (product.y.dtype == DType::kBF16) {
-    return StoreBF16(value, static_cast<uint16_t*>(product.y.data) + index);
-  }
-  float* y = static_cast<float*>(product.y.data) + index;
-  if (product.accumulate) value = hn::Add(value, hn::LoadU(DF(), y));
-  hn::StoreU(value, DF(), y);
-}
-
-// The same for the first `count` of 16 finished values, one at a time.
-void StoreSome(const Product& product, int64_t index, const float* values, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    if (product.y.dtype == DType::kBF16) {
-      static_cast<BF16*>(product.y.data)[index + i] = ToBF16(values[i]);
-    } else {
-      float& y = static_cast<float*>(product.y.data)[index + i];
-      y = product.accumulate ? values[i] + y : values[i];
-    }
-  }
-}
-
-// A block of 16 columns of which a run takes only a part, or which the row does not fill.
-void StoreBlockInRuns(const Product& product, int64_t base, int64_t column, const float* values) {
-  const int64_t n = product.weights.n, run = product.run == 0 ? n : product.run;
-  const int64_t end = std::min(n, column + kBlockRows);
-  // One division a block: they cost more than the stores.
-  int64_t at = column % run;
-  int64_t index = base + column / run * product.run_stride;
-  while (column < end) {
-    const int64_t count = std::min(end - column, run - at);
-    StoreSome(product, index + at, values, count);
-    values += count;
-    column += count;
-    at = 0;
-    index += product.run_stride;
-  }
-}
-
-void EpilogueRow(const EpilogueArgs& args, const float* c, int64_t base, bool plain) {
-  const Product& product = *args.product;
-  const int64_t first = args.first_block * kBlockRows;
-  for (int64_t b = 0; b < args.blocks; ++b) {
-    const int64_t column = first + b * kBlockRows;
-    int64_t index = base + column;
-    bool whole = plain;
-    if (product.run != 0) {
-      index = base + column / product.run * product.run_stride + column % product.run;
-      whole = product.run % kBlockRows == 0;
-    }
-    alignas(64) float values[kBlockRows];
-    for (int p = 0; p < kParts; ++p) {
-      const int64_t offset = p * kLanes;
-      const VF value =
-          Finish(product, column + offset, hn::LoadU(DF(), c + b * kBlockRows + offset));
-      if (whole) {
-        StoreOutput(product, index + offset, value);
-      } else {
-        hn::Store(value, DF(), values + offset);
-      }
-    }
-    if (!whole) StoreBlockInRuns(product, base, column, values);
-  }
-}
-
-// Runs of whole blocks: rows innermost, since the runs of neighbouring rows follow each other in y
-// while those of a row are run_stride apart, often a large power of two that one set of the cache
-// must hold.
-void EpilogueRuns(const EpilogueArgs& args) {
-  const Product& product = *args.product;
-  const int64_t rows = product.rows_per_token, run = product.run;
-  const int64_t first_token = args.first_row / rows, first_row = args.first_row % rows;
-  for (int64_t b = 0; b < args.blocks; ++b) {
-    const int64_t column = (args.first_block + b) * kBlockRows;
-    const int64_t offset = column / run * product.run_stride + column % run;
-    const float* c = args.c + b * kBlockRows;
-    int64_t token = first_token, row = first_row;
-    for (int64_t r = 0; r < args.rows; ++r, c += args.c_stride) {
-      const int64_t index = token * product.y.stride + row * run + offset;
-      for (int p = 0; p < kParts; ++p) {
-        const int64_t lane = p * kLanes;
-        StoreOutput(product, index + lane,
-                    Finish(product, column + lane, hn::LoadU(DF(), c + lane)));
-      }
-      if (++row == rows) {
-        row = 0;
-        ++token;
-      }
-    }
-  }
-}
-
-void Epilogue(const EpilogueArgs& args) {
-  const Product& product = *args.product;
-  const int64_t rows = product.rows_per_token,
-                run = product.run == 0 ? product.weights.n : product.run;
-  // Only rows of their own may write pads.
-  const bool plain = rows == 1 && product.run == 0;
-  if (product.run != 0 && product.run % kBlockRows == 0) return EpilogueRuns(args);
-  for (int64_t r = 0; r < args.rows; ++r) {
-    const int64_t row = args.first_row + r;
-    const int64_t base =
-        plain ? row * product.y.stride : row / rows * product.y.stride + row % rows * run;
-    EpilogueRow(args, args.c + r * args.c_stride, base,
-                plain || product.weights.n % kBlockRows == 0);
-  }
 }
 
 // ---- tables ----

@@ -21,7 +21,8 @@ def load(folder, name):
 def points(folder):
     for model in load(folder, "bench.json")["models"]:
         name = os.path.basename(model["path"])
-        yield (name.removeprefix("smollm2-135m-") if name != "smollm2-135m" else "dense bf16",
+        label = "as shipped (Q4_1)" if name.endswith(".gguf") else name.removeprefix("smollm2-135m-")
+        yield ("dense bf16" if name == "smollm2-135m" else label,
                model["weight_bytes_per_token"] / 1e6, load(folder, f"eval-{name}.json"),
                model["decode_tokens_per_second"])
 
@@ -45,7 +46,7 @@ def main():
            'font-size="13">', f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
            f'<text x="{LEFT}" y="28" font-size="16">SmolLM2-135M: perplexity on held-out Python code against bytes '
            'read per token</text>']
-    for value in axis(x_low, x_high, 10):
+    for value in axis(x_low, x_high, 20):
         svg.append(f'<line x1="{x_of(value):.1f}" x2="{x_of(value):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#eee"/>'
                    f'<text x="{x_of(value):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{value:.0f}</text>')
     for value in (4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128):
