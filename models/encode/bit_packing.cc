@@ -105,7 +105,7 @@ void PackCodes(const uint8_t* codes, int64_t count, int bits, uint8_t* out) {
     case 6:
       return Pack<6>(codes, count, out);
     case 8:
-      std::memcpy(out, codes, static_cast<size_t>(count));
+      std::copy_n(codes, count, out);  // of nothing too, from nowhere
       return;
   }
   RK_CHECK(false);
@@ -124,7 +124,7 @@ void UnpackCodes(const uint8_t* packed, int64_t count, int bits, uint8_t* codes)
     case 6:
       return Unpack<6>(packed, count, codes);
     case 8:
-      std::memcpy(codes, packed, static_cast<size_t>(count));
+      std::copy_n(packed, count, codes);
       return;
   }
   RK_CHECK(false);
