@@ -212,6 +212,7 @@ struct NamedEncoding {
 };
 
 const NamedEncoding kEncodings[] = {
+    {"e8p", {.kind = EncodingKind::kE8P}},
     {"int2_g64", Affine(2, 64)},
     {"int3_g64", Affine(3, 64)},
     {"int4_g32", Affine(4, 32)},

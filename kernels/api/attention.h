@@ -54,7 +54,7 @@ struct AttentionArgs {
 };
 
 // Positions of the context in one span of a split decode: short, so that few KV heads still make
-// work for all threads (3 heads on 2 threads, 512 positions: 4% of a whole decode step).
+// work for all threads.
 inline constexpr int64_t kAttentionSpan = 128;
 
 // Enough for any batch of at most max_rows rows whose contexts are at most max_context long, on

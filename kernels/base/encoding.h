@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/e8p.h"
 
 namespace rankine {
 
@@ -39,7 +40,7 @@ struct Encoding {
   bool HasOffsets() const { return kind == EncodingKind::kAffine && offset != OffsetKind::kNone; }
   // The unsigned code that stands for zero, of kAffine without offsets and of kE8P (quarters).
   int ZeroCode() const {
-    if (kind == EncodingKind::kE8P) return 16;
+    if (kind == EncodingKind::kE8P) return kE8PZeroCode;
     return kind == EncodingKind::kAffine && offset == OffsetKind::kNone ? 1 << (bits - 1) : 0;
   }
   // Columns that share a scale, in a row of `cols` columns. kE8P: all of them.

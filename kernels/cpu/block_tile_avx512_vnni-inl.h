@@ -22,8 +22,8 @@ __attribute__((always_inline)) inline __m512i MinusSum(const QuantizedRecord* re
 }
 
 // dot += the four products of each lane, the four codes at `quad` broadcast by the instruction
-// itself. In assembly because g++ 12 broadcasts to a register first, and those registers are what
-// runs out: measured 76% of the peak for many rows so, 88% like this.
+// itself. In assembly because g++ 12 broadcasts to a register first, and registers to rename are
+// what runs out when many rows pass.
 __attribute__((always_inline)) inline void AddProducts(__m512i w, const int8_t* quad,
                                                        __m512i* dot) {
   struct Quad {
@@ -35,7 +35,7 @@ __attribute__((always_inline)) inline void AddProducts(__m512i w, const int8_t* 
 }
 
 // Four chains a step: the latency of one chain of sixteen would keep more results in flight than
-// there are registers to rename (57% of the peak).
+// there are registers to rename.
 constexpr int kChains = 4;
 
 // The exact dot product of the quads of one group.

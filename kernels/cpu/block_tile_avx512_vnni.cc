@@ -7,6 +7,7 @@
 
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/block_kernels.h"
+#include "kernels/cpu/block_tile_select.h"
 #include "kernels/cpu/e8p_unpack.h"
 
 // g++ 12 takes the undefined pass-through operand inside its own intrinsics for a fault (bug
@@ -77,17 +78,10 @@ void E8PTile(const BlockTileArgs& args) {
       });
 }
 
-template <int kBits, int kGroup>
-BlockTileFn WithOffsets(bool offsets) {
-  return offsets ? Tile<kBits, kGroup, true> : Tile<kBits, kGroup, false>;
-}
-
-template <int kBits>
-BlockTileFn WithGroup(int64_t group, bool offsets) {
-  if (group == 16) return WithOffsets<kBits, 16>(offsets);
-  if (group == 32) return WithOffsets<kBits, 32>(offsets);
-  return WithOffsets<kBits, 64>(offsets);
-}
+template <int kBits, int kGroup, bool kOffsets>
+struct Tiles {
+  static constexpr BlockTileFn kFunction = Tile<kBits, kGroup, kOffsets>;
+};
 
 }  // namespace
 
@@ -96,22 +90,7 @@ BlockTileFn WithGroup(int64_t group, bool offsets) {
 BlockTileFn E8PTileAvx512Vnni() { return E8PTile; }
 
 BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets) {
-  switch (bits) {
-    case 2:
-      return WithGroup<2>(group, offsets);
-    case 3:
-      return WithGroup<3>(group, offsets);
-    case 4:
-      return WithGroup<4>(group, offsets);
-    case 5:
-      return WithGroup<5>(group, offsets);
-    case 6:
-      return WithGroup<6>(group, offsets);
-    case 8:
-      return WithGroup<8>(group, offsets);
-    default:
-      return nullptr;
-  }
+  return SelectBlockTile<Tiles>(bits, group, offsets);
 }
 
 }  // namespace rankine

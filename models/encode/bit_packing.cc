@@ -105,7 +105,7 @@ void PackCodes(const uint8_t* codes, int64_t count, int bits, uint8_t* out) {
     case 6:
       return Pack<6>(codes, count, out);
     case 8:
-      std::copy_n(codes, count, out);  // of nothing too, from nowhere
+      std::copy_n(codes, count, out);  // unlike memcpy, a null `codes` of no length is fine
       return;
   }
   RK_CHECK(false);

@@ -22,8 +22,8 @@ TEST(TextOfAModel, AFolderWithoutATokenizerSaysSoAndKeepsItsOtherFiles) {
   auto source = OpenCheckpoint(temp / "src");
   ASSERT_TRUE(source.ok()) << source.status();
   EXPECT_EQ((*source)->folder(), temp / "src");
-  EXPECT_TRUE(absl::StartsWith(TokenizerOf(**source).status().message(),
-                               "the model has no tokenizer"))
+  EXPECT_TRUE(
+      absl::StartsWith(TokenizerOf(**source).status().message(), "the model has no tokenizer"))
       << TokenizerOf(**source).status();
   ASSERT_TRUE(ConvertModel(**source, temp / "dst").ok());
   EXPECT_EQ(ReadWholeFile(temp / "dst/LICENSE"), "do what you like");
