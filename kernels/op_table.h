@@ -21,6 +21,8 @@ struct OpTable {
   void (*products)(const ProductsArgs&, Stream) = nullptr;
   void (*rms_norm)(const RmsNormArgs&, Stream) = nullptr;
   void (*silu_mul)(const SiluMulArgs&, Stream) = nullptr;
+  void (*layer_norm)(const LayerNormArgs&, Stream) = nullptr;
+  void (*gelu)(const GeluArgs&, Stream) = nullptr;
   void (*convert)(const ConvertArgs&, Stream) = nullptr;
   void (*hadamard)(const HadamardArgs&, Stream) = nullptr;
   void (*permute)(const PermuteArgs&, Stream) = nullptr;

@@ -1,5 +1,5 @@
-// Rotary position embedding with append to the paged KV cache, and causal grouped-query attention
-// over it.
+// Rotary position embedding with append to the paged KV cache, and grouped-query attention over it,
+// causal or over whole sequences.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct RopeAppendArgs {
   MatrixView q;                    // f32 [t, num_heads x head_dim]
   MatrixView k;                    // f32 [t, kv_heads x head_dim]
   MatrixView v;                    // f32 [t, kv_heads x head_dim]
-  const float* cos = nullptr;      // [t, head_dim / 2]
-  const float* sin = nullptr;      // [t, head_dim / 2]
+  const float* cos = nullptr;      // [t, head_dim / 2]; null = nothing is rotated
+  const float* sin = nullptr;      // [t, head_dim / 2]; null with cos
   const int64_t* slots = nullptr;  // [t]: block id x kKvBlockTokens + offset in the block
   int64_t num_heads = 0;
   KvLayer cache;
@@ -36,7 +36,8 @@ struct AttentionSequence {
   int64_t first_position = 0;          // tokens of the sequence that stand before them in the cache
 };
 
-// out[row, head] = softmax(scale q K^T) V over positions 0..position(row) of its sequence.
+// out[row, head] = softmax(scale q K^T) V over positions 0..position(row) of its sequence, or over
+// all of its positions when not causal.
 // The score matrix is never materialised: an online softmax (Milakov & Gimelshein, arXiv
 // 1805.02867; FlashAttention, arXiv 2205.14135) over blocks in order, split at fixed spans of the
 // context whose partial results are merged in order, so a row's result does not depend on the
@@ -48,6 +49,7 @@ struct AttentionArgs {
   int64_t num_sequences = 0;
   int64_t num_heads = 0;
   float scale = 0;
+  bool causal = true;  // false: an encoder
   KvLayer cache;
   // Scratch of at least AttentionWorkspaceBytes, 64-byte aligned.
   void* workspace = nullptr;

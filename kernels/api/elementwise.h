@@ -26,6 +26,25 @@ struct SiluMulArgs {
   MatrixView quantized;  // i8 [t, n]; data null = not wanted
 };
 
+// out[t, :] = (x[t, :] - mean) / sqrt(variance + eps) * weight + bias over the row's own mean and
+// variance (the population's)  (Ba et al., arXiv 1607.06450).
+struct LayerNormArgs {
+  MatrixView x;                   // f32 [t, n]
+  const float* weight = nullptr;  // [n]
+  const float* bias = nullptr;    // [n]
+  float eps = 0;
+  MatrixView out;        // f32 or bf16 [t, n]; may be x when f32; data null = not wanted
+  MatrixView quantized;  // i8 [t, n]; data null = not wanted
+};
+
+// out = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2, exact, not the tanh approximation  (Hendrycks &
+// Gimpel, arXiv 1606.08415).
+struct GeluArgs {
+  MatrixView x;          // f32 [t, n]
+  MatrixView out;        // f32 or bf16 [t, n]; may be x when f32; data null = not wanted
+  MatrixView quantized;  // i8 [t, n]; data null = not wanted
+};
+
 // out = x in another dtype.
 struct ConvertArgs {
   MatrixView x;    // f32 or bf16 [t, n]

@@ -36,11 +36,7 @@ struct Tile {
   AttentionScratch s;
 
   int64_t Position(int64_t row) const { return unit.Position(row, plan.group); }
-  // The first row at or after `position`, at most unit.rows.
-  int64_t RowAt(int64_t position) const {
-    const int64_t row = (position - unit.sequence->first_position) * plan.group - unit.first;
-    return std::clamp<int64_t>(row, 0, unit.rows);
-  }
+  int64_t RowAt(int64_t position) const { return unit.RowAt(position, plan.group); }
   int64_t Head(int64_t row) const {
     return unit.kv_head * plan.group + (unit.first + row) % plan.group;
   }

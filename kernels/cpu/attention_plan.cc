@@ -104,7 +104,8 @@ AttentionUnit AttentionPlan::Unit(const AttentionArgs& args, int64_t index) cons
                        .kv_head = local % args.cache.kv_heads,
                        .first = first,
                        .rows = end - first,
-                       .index = index};
+                       .index = index,
+                       .causal = args.causal};
 }
 
 AttentionScratch AttentionPlan::Scratch(int thread) const {

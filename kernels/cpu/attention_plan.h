@@ -7,6 +7,7 @@
 // finishes a unit's last span merges them in order. Both ways do the same arithmetic.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/api/attention.h"
@@ -44,10 +45,18 @@ struct AttentionUnit {
   int64_t first;  // first flattened row of the tile
   int64_t rows;
   int64_t index;  // of the unit in the call
+  bool causal;
 
-  // Position in the sequence of row r of the tile, when `group` heads share a KV head.
+  // The last position that row r of the tile sees, when `group` heads share a KV head: its own, or
+  // that of the whole sequence.
   int64_t Position(int64_t row, int64_t group) const {
-    return sequence->first_position + (first + row) / group;
+    return sequence->first_position + (causal ? (first + row) / group : sequence->num_tokens - 1);
+  }
+  // The first row that sees `position`, at most `rows`.
+  int64_t RowAt(int64_t position, int64_t group) const {
+    if (!causal) return position <= Position(0, group) ? 0 : rows;
+    const int64_t row = (position - sequence->first_position) * group - first;
+    return std::clamp<int64_t>(row, 0, rows);
   }
   int64_t LastPosition(int64_t group) const { return Position(rows - 1, group); }
 };

@@ -21,6 +21,10 @@ void FillProductsAvx512Bf16(OpTable* table);
 void FillElementwiseAvx2(OpTable* table);
 void FillElementwiseAvx512(OpTable* table);
 
+// layer_norm, gelu
+void FillLayerNormGeluAvx2(OpTable* table);
+void FillLayerNormGeluAvx512(OpTable* table);
+
 // rope_append, attention
 void FillAttentionAvx2(OpTable* table);
 void FillAttentionAvx512(OpTable* table);

@@ -10,10 +10,10 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
-#include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/row_forms-inl.h"
 #include "kernels/cpu/row_split.h"
 #include "kernels/cpu/simd-inl.h"
 
@@ -21,20 +21,6 @@ HWY_BEFORE_NAMESPACE();
 namespace rankine {
 namespace HWY_NAMESPACE {
 namespace {
-
-constexpr int64_t kStep = static_cast<int64_t>(kLanes);
-
-// Stores value(i, count) at each vector of columns; beyond n come zeros, because every value()
-// loads zeros there.
-template <class T, class F>
-HWY_INLINE void StoreRow(T* to, int64_t n, F&& value) {
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) StoreNarrow(value(i, kLanes), to + i);
-  for (; i < RoundUp(n, kColumnPad); i += kStep) {
-    const size_t count = i < n ? static_cast<size_t>(n - i) : 0;
-    StoreNarrow(hn::IfThenElseZero(hn::FirstN(DF(), count), value(i, count)), to + i);
-  }
-}
 
 // In four running sums of vectors, then across lanes: an order fixed by n.
 float SumOfSquares(const float* x, int64_t n) {
@@ -52,65 +38,6 @@ float SumOfSquares(const float* x, int64_t n) {
     sums[0] = hn::MulAdd(v, v, sums[0]);
   }
   return Sum(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
-}
-
-// Rounds a record's worth of values (zeros beyond the row's end) as quantized_rows.h says.
-void QuantizeRecord(const float* values, QuantizedRecord* record) {
-  const DF d;
-  VF largest = hn::Zero(d);
-  for (int64_t i = 0; i < kRecordColumns; i += kStep) {
-    largest = hn::Max(largest, hn::Abs(hn::LoadU(d, values + i)));
-  }
-  const float max = Max(largest);
-  record->scale = max / 127.0f;
-  const VF inverse = hn::Set(d, max > 0 ? 127.0f / max : 0.0f);
-  int32_t sums[4];
-  for (int64_t part = 0; part < 4; ++part) {
-    auto sum = hn::Zero(DI());
-    for (int64_t i = part * 16; i < part * 16 + 16; i += kStep) {
-      const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, values + i), inverse));
-      const hn::Rebind<int8_t, DI> d8;
-      hn::StoreU(hn::DemoteTo(d8, hn::Max(code, hn::Set(DI(), -127))), d8, record->codes + i);
-      sum = hn::Add(sum, code);
-    }
-    sums[part] = -hn::GetLane(hn::SumOfLanes(DI(), sum));
-    record->minus_sums16[part] = sums[part];
-  }
-  record->minus_sums32[0] = sums[0] + sums[1];
-  record->minus_sums32[1] = sums[2] + sums[3];
-  record->minus_sum64 = record->minus_sums32[0] + record->minus_sums32[1];
-}
-
-template <class F>
-void QuantizeRow(int8_t* to, int64_t n, F&& value) {
-  auto* records = reinterpret_cast<QuantizedRecord*>(to);
-  alignas(64) float values[kRecordColumns];
-  for (int64_t first = 0; first < n; first += kRecordColumns) {
-    const int64_t count = std::min(kRecordColumns, n - first);
-    for (int64_t i = 0; i < kRecordColumns; i += kStep) {
-      const size_t lanes = i < count ? static_cast<size_t>(std::min(kStep, count - i)) : 0;
-      const VF v = lanes == 0 ? hn::Zero(DF()) : value(first + i, lanes);
-      hn::Store(hn::IfThenElseZero(hn::FirstN(DF(), lanes), v), DF(), values + i);
-    }
-    QuantizeRecord(values, records++);
-  }
-}
-
-// value(i, count) for all columns of a row, in the form of `out`; nothing where its data is null.
-template <class F>
-void WriteRow(const MatrixView& out, int64_t row, F&& value) {
-  if (out.data == nullptr) return;
-  if (out.dtype == DType::kI8) return QuantizeRow(out.Row<int8_t>(row), out.cols, value);
-  if (out.dtype == DType::kBF16) return StoreRow(out.Row<BF16>(row), out.cols, value);
-  RK_CHECK(out.dtype == DType::kF32);
-  StoreRow(out.Row<float>(row), out.cols, value);
-}
-
-// Both forms of a row; values are computed twice, which costs less than a buffer.
-template <class F>
-void WriteForms(const MatrixView& out, const MatrixView& quantized, int64_t row, F&& value) {
-  WriteRow(out, row, value);
-  WriteRow(quantized, row, value);
 }
 
 void RmsNormRows(const RmsNormArgs& args, int64_t begin, int64_t end) {

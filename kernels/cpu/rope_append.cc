@@ -1,6 +1,7 @@
 // Rotary embedding of q in place, and of k on its way into the cache. Keys are stored transposed,
 // so a token's key is scattered into head_dim cache lines, 32 tokens sharing each: neighbouring
 // rows go to one thread while the lines are still in L1.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/hwy_baseline.h"
@@ -110,15 +111,22 @@ void RopeAppendRows(const RopeAppendArgs& args, int64_t begin, int64_t end) {
   HeadBuffer key = {};
   HeadBuffer value = {};
   for (int64_t row = begin; row < end; ++row) {
-    const float* cos = args.cos + row * half;
-    const float* sin = args.sin + row * half;
+    const bool rotates = args.cos != nullptr;
+    const float* cos = rotates ? args.cos + row * half : nullptr;
+    const float* sin = rotates ? args.sin + row * half : nullptr;
     float* q = args.q.Row<float>(row);
-    for (int64_t h = 0; h < args.num_heads; ++h) Rotate(q + h * n, cos, sin, half, q + h * n);
+    for (int64_t h = 0; rotates && h < args.num_heads; ++h)
+      Rotate(q + h * n, cos, sin, half, q + h * n);
     const int64_t block = args.slots[row] / kKvBlockTokens;
     const int64_t offset = args.slots[row] % kKvBlockTokens;
     RK_CHECK(args.slots[row] >= 0 && block < cache.num_blocks);
     for (int64_t h = 0; h < cache.kv_heads; ++h) {
-      Rotate(args.k.Row<float>(row) + h * n, cos, sin, half, key.values);
+      const float* k = args.k.Row<float>(row) + h * n;
+      if (rotates) {
+        Rotate(k, cos, sin, half, key.values);
+      } else {
+        std::copy(k, k + n, key.values);
+      }
       const float* v = args.v.Row<float>(row) + h * n;
       for (int64_t i = 0; i < n; ++i) value.values[i] = v[i];
       AppendHead<T>(cache, block * cache.kv_heads + h, offset, key, value);
@@ -128,7 +136,7 @@ void RopeAppendRows(const RopeAppendArgs& args, int64_t begin, int64_t end) {
 
 void RopeAppend(const RopeAppendArgs& args, Stream stream) {
   const KvLayer& cache = args.cache;
-  RK_CHECK(cache.head_dim % 2 == 0 && cache.head_dim <= kMaxHeadDim);
+  RK_CHECK((args.cos == nullptr || cache.head_dim % 2 == 0) && cache.head_dim <= kMaxHeadDim);
   const bool scaled = cache.key_scales != nullptr && cache.value_scales != nullptr;
   RK_CHECK(scaled == (cache.dtype == DType::kI8));
   const int64_t elements = (args.num_heads + 2 * cache.kv_heads) * cache.head_dim;

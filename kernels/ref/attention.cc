@@ -101,15 +101,16 @@ void RopeAppend(const RopeAppendArgs& args, Stream) {
   const int64_t half = c.head_dim / 2;
   std::vector<float> key(static_cast<size_t>(c.head_dim));
   for (int64_t row = 0; row < args.q.rows; ++row) {
-    const float* cos = args.cos + row * half;
-    const float* sin = args.sin + row * half;
-    for (int64_t h = 0; h < args.num_heads; ++h) {
+    const bool rotates = args.cos != nullptr;
+    const float* cos = rotates ? args.cos + row * half : nullptr;
+    const float* sin = rotates ? args.sin + row * half : nullptr;
+    for (int64_t h = 0; rotates && h < args.num_heads; ++h) {
       Rotate(args.q.Row<float>(row) + h * c.head_dim, cos, sin, half);
     }
     for (int64_t h = 0; h < c.kv_heads; ++h) {
       const float* from = args.k.Row<float>(row) + h * c.head_dim;
       std::copy(from, from + c.head_dim, key.begin());
-      Rotate(key.data(), cos, sin, half);
+      if (rotates) Rotate(key.data(), cos, sin, half);
       Append(c, args.slots[row], h, key.data(), args.v.Row<float>(row) + h * c.head_dim);
     }
   }
@@ -165,7 +166,7 @@ void Attention(const AttentionArgs& args, Stream) {
       const int64_t row = sequence.first_row + t;
       for (int64_t h = 0; h < args.num_heads; ++h) {
         AttendOne(args, sequence, args.q.Row<float>(row) + h * args.cache.head_dim, h / group,
-                  sequence.first_position + t + 1, &result);
+                  sequence.first_position + (args.causal ? t + 1 : sequence.num_tokens), &result);
         if (args.out.dtype == DType::kBF16) {
           StoreHead<BF16>(args.out, row, h, result);
         } else {

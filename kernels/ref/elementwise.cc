@@ -80,6 +80,35 @@ void SiluMul(const SiluMulArgs& args, Stream) {
   }
 }
 
+void LayerNorm(const LayerNormArgs& args, Stream) {
+  const int64_t n = args.x.cols;
+  std::vector<float> values(n);
+  for (int64_t row = 0; row < args.x.rows; ++row) {
+    const float* x = args.x.Row<float>(row);
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; ++i) sum += x[i];
+    const double mean = sum / static_cast<double>(n);
+    for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+    const double variance = squares / static_cast<double>(n);
+    const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(args.eps));
+    for (int64_t i = 0; i < n; ++i)
+      values[i] = static_cast<float>((x[i] - mean) * inverse * args.weight[i] + args.bias[i]);
+    WriteRow(args.out, row, values);
+    WriteRow(args.quantized, row, values);
+  }
+}
+
+void Gelu(const GeluArgs& args, Stream) {
+  std::vector<float> values(args.x.cols);
+  for (int64_t row = 0; row < args.x.rows; ++row) {
+    const float* x = args.x.Row<float>(row);
+    for (int64_t i = 0; i < args.x.cols; ++i)
+      values[i] = static_cast<float>(0.5 * x[i] * std::erfc(-x[i] / std::sqrt(2.0)));
+    WriteRow(args.out, row, values);
+    WriteRow(args.quantized, row, values);
+  }
+}
+
 void Convert(const ConvertArgs& args, Stream) {
   std::vector<float> values(args.x.cols);
   for (int64_t row = 0; row < args.x.rows; ++row) {
@@ -141,6 +170,8 @@ void Add(const AddArgs& args, Stream) {
 void FillRefElementwise(OpTable* table) {
   table->rms_norm = RmsNorm;
   table->silu_mul = SiluMul;
+  table->layer_norm = LayerNorm;
+  table->gelu = Gelu;
   table->convert = Convert;
   table->hadamard = Hadamard;
   table->permute = Permute;

@@ -5,9 +5,10 @@
 
 namespace rankine {
 
-void FillRefPacking(OpTable* table);      // pack_rows, pack_blocks, gather_rows
-void FillRefProducts(OpTable* table);     // products
-void FillRefElementwise(OpTable* table);  // rms_norm, silu_mul, convert, hadamard, permute, add
-void FillRefAttention(OpTable* table);    // rope_append, attention
+void FillRefPacking(OpTable* table);   // pack_rows, pack_blocks, gather_rows
+void FillRefProducts(OpTable* table);  // products
+// rms_norm, silu_mul, layer_norm, gelu, convert, hadamard, permute, add
+void FillRefElementwise(OpTable* table);
+void FillRefAttention(OpTable* table);  // rope_append, attention
 
 }  // namespace rankine

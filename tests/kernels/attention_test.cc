@@ -55,6 +55,7 @@ struct Batch {
                      .num_sequences = static_cast<int64_t>(sequences.size()),
                      .num_heads = shape.num_heads,
                      .scale = Scale(),
+                     .causal = causal,
                      .cache = cache.layer(),
                      .workspace = workspace.data()},
                     Stream{pool});
@@ -94,6 +95,7 @@ struct Batch {
   TestMatrix q;
   std::vector<AttentionSequence> sequences;
   int64_t max_context = 0;
+  bool causal = true;
 };
 
 void ExpectEqualsReference(Batch* batch, const std::vector<const OpTable*>& tables) {
@@ -173,6 +175,43 @@ TEST(Attention, EqualsReferenceWithSharpScores) {
   for (const DType dtype : kCacheTypes) {
     Batch batch({3, 3, 64}, dtype, {{600, 40}, {100, 1}}, 8.0f);
     ExpectEqualsReference(&batch, CpuOpTables());
+  }
+}
+
+// Lengths around a block, a tile and a span; several in one batch.
+TEST(Attention, SeesWholeSequencesWhenNotCausal) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (int64_t head_dim : {3, 16, 20, 32, 64}) {
+      for (const int64_t length : {1, 2, 31, 32, 33, 64, 65, 127, 128, 129, 300}) {
+        SCOPED_TRACE(testing::Message() << Name(dtype) << " " << head_dim << " " << length);
+        Batch one({2, 2, head_dim}, dtype, {{length, length}});
+        one.causal = false;
+        ExpectEqualsReference(&one, CpuOpTables());
+        Batch several({4, 2, head_dim}, dtype, {{7, 7}, {length, length}, {40, 40}, {1, 1}});
+        several.causal = false;
+        ExpectEqualsReference(&several, CpuOpTables());
+      }
+    }
+  }
+}
+
+// With equal scores every row is the mean of all values, also of later ones.
+TEST(Attention, RowsOfAnEncoderSeeWhatFollows) {
+  Batch batch({1, 1, 2}, DType::kF32, {{3, 3}});
+  batch.causal = false;
+  float* values = static_cast<float*>(batch.cache.layer().values);
+  for (int64_t t = 0; t < 3; ++t) {
+    batch.q.row(t)[0] = batch.q.row(t)[1] = 0.0f;
+    values[t * 2] = static_cast<float>(t * t);
+    values[t * 2 + 1] = 1.0f;
+  }
+  for (const OpTable* table : AllTables()) {
+    TestMatrix out(DType::kF32, 3, 2);
+    batch.Run(*table, nullptr, &out);
+    for (int64_t t = 0; t < 3; ++t) {
+      EXPECT_NEAR(out.Get(t, 0), 5.0 / 3, 16 * kRoundF32) << table->name;
+      EXPECT_NEAR(out.Get(t, 1), 1.0, 4 * kRoundF32) << table->name;
+    }
   }
 }
 

@@ -147,5 +147,39 @@ TEST(RopeAppend, ChunksAndThreadsLeaveTheSameBits) {
   }
 }
 
+// Without tables keys go into the cache as they are, and queries stay; head_dim may be odd.
+TEST(RopeAppend, RotatesNothingWithoutTables) {
+  for (const OpTable* table : AllTables()) {
+    for (int64_t head_dim : {1, 3, 16, 33}) {
+      SCOPED_TRACE(testing::Message() << table->name << " " << head_dim);
+      const Shape shape{2, 2, head_dim};
+      TestCache cache(DType::kF32, 2, shape.kv_heads, head_dim);
+      TokenStreamData data(shape, 33, 2);
+      const std::vector<unsigned char> q_before = data.q.bytes();
+      const int32_t blocks[] = {1, 0};
+      const std::vector<int64_t> slots = SlotsOf(blocks, 0, 33);
+      table->rope_append({.q = data.q.view(),
+                          .k = data.k.view(),
+                          .v = data.v.view(),
+                          .slots = slots.data(),
+                          .num_heads = shape.num_heads,
+                          .cache = cache.layer()},
+                         Stream{});
+      EXPECT_EQ(data.q.bytes(), q_before);
+      const KvLayer& c = cache.layer();
+      for (int64_t t = 0; t < 33; ++t) {
+        for (int64_t h = 0; h < 2; ++h) {
+          const int64_t base = (blocks[t / 32] * 2 + h) * c.head_elements();
+          for (int64_t i = 0; i < head_dim; ++i) {
+            ASSERT_EQ(Element(c, c.keys, base + i * 32 + t % 32), data.k.Get(t, h * head_dim + i));
+            ASSERT_EQ(Element(c, c.values, base + t % 32 * head_dim + i),
+                      data.v.Get(t, h * head_dim + i));
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace rankine
