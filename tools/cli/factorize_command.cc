@@ -1,19 +1,24 @@
 // rankine factorize MODEL OUT --method svd|svd-llm --keep 0.8
 #include <CLI/CLI.hpp>
+#include <map>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/encode/encoding_name.h"
 #include "tools/cli/command.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
 #include "tools/compress/factorize.h"
+#include "tools/compress/methods/method.h"
 
 namespace rankine {
 namespace {
 
 struct Flags {
-  std::string model, out, factor_dtype = "bf16";
+  std::string model, out, factor_encode = "bf16";
+  std::map<std::string, std::string> method_options;
   FactorizeOptions options;
   bool json = false;
 };
@@ -23,6 +28,7 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
                                  {"method", flags.options.method},
                                  {"keep", flags.options.keep},
                                  {"parameters_kept", report.parameters_kept},
+                                 {"bits_per_weight", report.bits_per_weight},
                                  {"layers", nlohmann::ordered_json::array()}};
   for (const LayerReport& layer : report.layers) {
     nlohmann::ordered_json entry = {{"name", layer.name},
@@ -30,7 +36,8 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
                                     {"relative_error", layer.relative_error},
                                     {"weighted_error", nullptr},
                                     {"dense_parameters", layer.dense_parameters},
-                                    {"kept_parameters", layer.kept_parameters}};
+                                    {"kept_parameters", layer.kept_parameters},
+                                    {"kept_bits", layer.kept_bits}};
     if (layer.weighted_error) entry["weighted_error"] = *layer.weighted_error;
     json["layers"].push_back(std::move(entry));
   }
@@ -46,21 +53,64 @@ void PrintTable(const FactorizeReport& report, const Flags& flags) {
         layer.rank > 0 ? absl::StrFormat("%d", layer.rank) : "dense", layer.relative_error,
         layer.weighted_error ? absl::StrFormat("%.4f", *layer.weighted_error) : "-");
   }
-  absl::StrAppendFormat(&out, "%s: %d linears, %.4f of their parameters kept\n", flags.out,
-                        report.layers.size(), report.parameters_kept);
+  absl::StrAppendFormat(&out, "%s: %d linears, %.4f of their parameters kept, %.2f bits a weight\n",
+                        flags.out, report.layers.size(), report.parameters_kept,
+                        report.bits_per_weight);
   PrintNow(out);
 }
 
 absl::Status Run(Flags flags) {
-  auto dtype = ParseFloatDType("--factor-dtype", flags.factor_dtype);
-  if (!dtype.ok()) return dtype.status();
-  flags.options.factor_dtype = *dtype;
+  const auto encoding = ParseEncoding(flags.factor_encode);
+  if (!encoding.ok()) {
+    return absl::Status(encoding.status().code(),
+                        absl::StrCat("--factor-encode: ", encoding.status().message()));
+  }
+  flags.options.factor_encoding = *encoding;
+  for (const auto& [name, value] : flags.method_options) {
+    if (!value.empty()) flags.options.method_options[name] = value;
+  }
   ProgressBar progress("factorize");
   auto report = Factorize(flags.model, flags.out, flags.options, progress.AsProgressFn());
   progress.Finish();
   if (!report.ok()) return report.status();
   flags.json ? PrintJson(*report, flags) : PrintTable(*report, flags);
   return absl::OkStatus();
+}
+
+// --method, and a flag for each option that any method declares.
+void AddMethodFlags(CLI::App* command, Flags* flags) {
+  std::string methods = "What to minimise:";
+  std::map<std::string, std::string> help;
+  for (const Method& m : Methods()) {
+    absl::StrAppendFormat(&methods, "\n%s: %s", std::string(m.name), std::string(m.help));
+    for (const MethodOption& o : m.options) {
+      std::string& text = help[std::string(o.name)];
+      absl::StrAppendFormat(&text, "%s%s: %s [%s]", text.empty() ? "" : "; ", std::string(m.name),
+                            std::string(o.help), std::string(o.default_value));
+    }
+  }
+  command->add_option("--method", flags->options.method, methods)->required();
+  for (const auto& [name, text] : help) {
+    command->add_option("--" + name, flags->method_options[name], text);
+  }
+}
+
+void AddBudgetFlags(CLI::App* command, FactorizeOptions* options) {
+  CLI::Option* keep = command
+                          ->add_option("--keep", options->keep,
+                                       "Share of the parameters of each factored linear, in (0, 1]")
+                          ->capture_default_str();
+  CLI::Option* bits =
+      command->add_option("--bits", options->bits, "Bits for each weight, everything counted");
+  CLI::Option* rank = command->add_option("--rank", options->rank, "The same rank everywhere")
+                          ->check(CLI::PositiveNumber);
+  keep->excludes(bits)->excludes(rank);
+  bits->excludes(rank)->check(CLI::PositiveNumber);
+  command
+      ->add_option("--rank-multiple", options->rank_multiple,
+                   "Round ranks down to a multiple (16 fills the kernels' blocks)")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
 }
 
 }  // namespace
@@ -72,12 +122,8 @@ void AddFactorizeCommand(CLI::App& app, Action* action) {
       app.add_subcommand("factorize", "Factor the linears of a model into a new folder");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();
   command->add_option("out", flags->out, "The folder to write; it must not exist")->required();
-  command->add_option("--method", options.method, "svd, or svd-llm (whitened; needs --calibration)")
-      ->required();
-  command
-      ->add_option("--keep", options.keep,
-                   "Share of the parameters of each factored linear, in (0, 1]")
-      ->capture_default_str();
+  AddMethodFlags(command, flags.get());
+  AddBudgetFlags(command, &options);
   command->add_option("--calibration", options.calibration_files,
                       "Text files for the activations' second moments");
   command
@@ -92,10 +138,13 @@ void AddFactorizeCommand(CLI::App& app, Action* action) {
                       "Factor only linears whose name this regular expression finds");
   command->add_option("--skip", options.skip_regex,
                       "Leave out linears whose name this regular expression finds");
-  command->add_option("--factor-dtype", flags->factor_dtype, "Of U and V: bf16, f16, f32")
+  command
+      ->add_option("--factor-encode,--factor-dtype", flags->factor_encode,
+                   "Of the factors: bf16, f16, f32, int8, int4:g64, .. (docs/factorization.md)")
       ->capture_default_str();
   command->add_option("--statistics", options.statistics_folder,
-                      "Keep the calibration's statistics here, and use those that are there");
+                      "Statistics of rankine calibrate; with --calibration, they are also kept "
+                      "here");
   command
       ->add_option("--threads", options.threads,
                    "Threads (default: the cores this process may run on)")

@@ -100,7 +100,9 @@ absl::StatusOr<LayerStatistics> Calibrator::Observe(const LayerProgress& progres
     for (const FactoredMatrix& m : group->matrices()) linears.push_back(m.name);
     features.push_back(group->in_features());
   }
-  StatisticsObserver observer(groups, features, model_.device().stream());
+  StatisticsObserver observer(
+      groups, features, model_.device().stream(),
+      MomentAccumulator::kGroupSequences * static_cast<int64_t>(windows_[0].size()));
   if (auto status = RunLayer(&observer, progress); !status.ok()) return status;
   return observer.Finish();
 }

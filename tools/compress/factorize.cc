@@ -1,32 +1,27 @@
 #include "tools/compress/factorize.h"
-#include "models/text.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <numeric>
 #include <system_error>
-#include <thread>
 #include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "kernels/cpu/thread_pool.h"
-#include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/manifest.h"
+#include "models/encode/encoding_name.h"
 #include "models/status_macros.h"
+#include "tools/compress/calibration_text.h"
 #include "tools/compress/fingerprint.h"
-#include "tools/compress/layer_part.h"
+#include "tools/compress/layer_factorizer.h"
 #include "tools/compress/linears.h"
 #include "tools/compress/model_writer.h"
 #include "tools/compress/statistics_provider.h"
 #include "tools/compress/work_folder.h"
-#include "tools/eval/token_windows.h"
 
 namespace rankine {
 namespace {
@@ -45,24 +40,31 @@ absl::StatusOr<bool> Exists(const std::string& path) {
   return exists;
 }
 
-absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
+absl::Status CheckBudget(const FactorizeOptions& o) {
   if (!(o.keep > 0 && o.keep <= 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("keep ", o.keep, " is outside (0, 1]: it is the share of parameters kept"));
   }
-  if (!IsFloat(o.factor_dtype)) {
-    return absl::InvalidArgumentError("factors are stored as f32, f16 or bf16");
+  if (!(o.bits >= 0) || !std::isfinite(o.bits)) {
+    return absl::InvalidArgumentError(absl::StrCat("bits ", o.bits, " must be above 0"));
   }
-  if (method.needs_calibration && o.calibration_files.empty()) {
+  if (o.rank < 0 || o.rank_multiple < 1) {
+    return absl::InvalidArgumentError("ranks and their multiple must be at least 1");
+  }
+  if (o.bits > 0 && o.rank > 0) {
+    return absl::InvalidArgumentError("give one budget: bits or a rank");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
+  RK_RETURN_IF_ERROR(CheckBudget(o));
+  const bool has_statistics = !o.calibration_files.empty() || !o.statistics_folder.empty();
+  if (method.needs_calibration && !has_statistics) {
     return absl::InvalidArgumentError(
-        absl::StrCat("method ", o.method, " needs a calibration text: give --calibration FILE"));
-  }
-  if (!o.statistics_folder.empty() && o.calibration_files.empty()) {
-    return absl::InvalidArgumentError("a statistics folder needs the calibration text it is of");
-  }
-  if (o.calibration_windows < 1 || o.window < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("bad calibration: ", o.calibration_windows,
-                                                   " windows of ", o.window, " tokens"));
+        absl::StrCat("method ", o.method,
+                     " needs a calibration text: give --calibration FILE, or --statistics of "
+                     "rankine calibrate"));
   }
   if (o.threads < 0) return absl::InvalidArgumentError("threads must not be negative");
   return absl::OkStatus();
@@ -80,7 +82,10 @@ std::vector<FactoredMatrix> Merged(const std::vector<FactoredMatrix>& old,
   return merged;
 }
 
-double Root(double part, double whole) { return whole > 0 ? std::sqrt(part / whole) : 0; }
+// Of dense matrices that the source has in GGUF's blocks.
+DType BlockDType(const FactorizeOptions& o) {
+  return o.factor_encoding.IsFloat() ? o.factor_encoding.dtype : DType::kBF16;
+}
 
 // One factorisation, from the checked options to the report.
 class Factorizer {
@@ -92,20 +97,12 @@ class Factorizer {
   absl::StatusOr<FactorizeReport> Run(const std::string& model_path);
 
  private:
-  struct LinearResult {
-    LayerReport report;
-    std::optional<Factorization> factors;  // absent = left dense
-  };
-
   absl::Status Prepare(const std::string& model_path);
-  absl::Status ReadCalibration(const std::string& model_digest);
+  absl::Status OpenStatistics(const StatisticsInfo& model);
   WorkArguments Arguments(const std::string& model_digest) const;
   absl::Status FactorLayers();
-  absl::Status FactorLayer(int64_t layer, const std::vector<const LinearInfo*>& linears);
-  absl::StatusOr<LinearResult> FactorLinear(const LinearInfo& linear,
-                                            const LayerStatistics* statistics) const;
-  absl::StatusOr<LayerPart> FactorInParallel(const std::vector<const LinearInfo*>& linears,
-                                             const LayerStatistics* statistics) const;
+  absl::Status FactorOneLayer(int64_t layer, const std::vector<const LinearInfo*>& linears);
+  Budget BudgetOf(const LinearInfo& linear) const;
   absl::Status Write();
   bool IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) const;
   absl::Status Report(double layer_fraction, const std::string& what) const;
@@ -119,8 +116,8 @@ class Factorizer {
   std::map<int64_t, std::vector<const LinearInfo*>> by_layer_;
   std::vector<LinearInfo> linears_;
   std::optional<StatisticsProvider> statistics_;
-  std::string calibration_digest_;
-  int64_t calibration_tokens_ = 0;
+  MethodSettings settings_;
+  FactorJob job_;
   std::optional<WorkFolder> work_;
 
   int64_t layers_done_ = 0;
@@ -135,39 +132,51 @@ absl::Status Factorizer::Report(double layer_fraction, const std::string& what) 
   return reporter_.Report(fraction, what);
 }
 
-absl::Status Factorizer::ReadCalibration(const std::string& model_digest) {
-  if (options_.calibration_files.empty()) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(const auto tokenizer, TokenizerOf(*checkpoint_));
-  RK_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens,
-                      ReadTextTokens(*tokenizer, options_.calibration_files));
-  auto views = SelectWindows(tokens, options_.window, options_.calibration_windows);
-  if (!views.ok()) {
-    return absl::Status(views.status().code(),
-                        absl::StrCat("calibration: ", views.status().message()));
-  }
+// From the calibration text, through the folder where there is one; or from the folder alone.
+absl::Status Factorizer::OpenStatistics(const StatisticsInfo& model) {
   StatisticsProvider::Options provider{.checkpoint = checkpoint_.get(),
-                                       .folder = options_.statistics_folder,
                                        .threads = options_.threads};
-  Fingerprint digest;
-  for (const auto& view : *views) {
-    provider.windows.emplace_back(view.begin(), view.end());
-    digest.Add(TokensFingerprint(view));
+  StatisticsInfo info = model;
+  if (!options_.calibration_files.empty()) {
+    RK_ASSIGN_OR_RETURN(
+        CalibrationText text,
+        ReadCalibrationText(*checkpoint_, {options_.calibration_files, options_.calibration_windows,
+                                           options_.window}));
+    info.text_digest = text.digest;
+    info.tokens = text.tokens;
+    provider.windows = std::move(text.windows);
+    if (!options_.statistics_folder.empty()) {
+      RK_ASSIGN_OR_RETURN(provider.folder,
+                          StatisticsFolder::Create(options_.statistics_folder, info));
+    }
+  } else if (!options_.statistics_folder.empty()) {
+    RK_ASSIGN_OR_RETURN(provider.folder, StatisticsFolder::Open(options_.statistics_folder));
+    RK_RETURN_IF_ERROR(provider.folder->CheckModel(model.model_digest, model.model_name));
+    info = provider.folder->info();
+  } else {
+    return absl::OkStatus();
   }
-  calibration_digest_ = digest.Hex();
-  calibration_tokens_ = options_.window * options_.calibration_windows;
-  provider.stamp = absl::StrCat(model_digest, "-", calibration_digest_);
+  job_.text_digest = info.text_digest;
+  job_.text_tokens = info.tokens;
   statistics_.emplace(std::move(provider));
   return absl::OkStatus();
 }
 
 WorkArguments Factorizer::Arguments(const std::string& model_digest) const {
-  return {{"model", model_digest},
-          {"method", options_.method},
-          {"keep", absl::StrFormat("%.17g", options_.keep)},
-          {"calibration text", calibration_digest_},
-          {"--only", options_.only_regex},
-          {"--skip", options_.skip_regex},
-          {"dtype of factors", std::string(Name(options_.factor_dtype))}};
+  WorkArguments arguments{{"model", model_digest},
+                          {"method", options_.method},
+                          {"keep", absl::StrFormat("%.17g", options_.keep)},
+                          {"bits", absl::StrFormat("%.17g", options_.bits)},
+                          {"rank", absl::StrCat(options_.rank)},
+                          {"rank multiple", absl::StrCat(options_.rank_multiple)},
+                          {"calibration text", job_.text_digest},
+                          {"--only", options_.only_regex},
+                          {"--skip", options_.skip_regex},
+                          {"encoding of factors", EncodingName(options_.factor_encoding)}};
+  for (const auto& [name, value] : settings_.values()) {
+    arguments.emplace_back("--" + name, value);
+  }
+  return arguments;
 }
 
 absl::Status Factorizer::Prepare(const std::string& model_path) {
@@ -178,93 +187,41 @@ absl::Status Factorizer::Prepare(const std::string& model_path) {
     return absl::AlreadyExistsError(
         absl::StrCat(out_, " exists already: remove it or choose another name"));
   }
+  RK_ASSIGN_OR_RETURN(
+      settings_, MethodSettings::Create(method_.name, method_.options, options_.method_options));
   RK_ASSIGN_OR_RETURN(checkpoint_, OpenCheckpoint(model_path));
   RK_ASSIGN_OR_RETURN(linears_,
                       SelectLinears(*checkpoint_, options_.only_regex, options_.skip_regex));
   for (const LinearInfo& linear : linears_) by_layer_[linear.layer].push_back(&linear);
   RK_RETURN_IF_ERROR(reporter_.Report(0, "reading the model"));
   RK_ASSIGN_OR_RETURN(const std::string model_digest, ModelFingerprint(*checkpoint_));
-  RK_RETURN_IF_ERROR(ReadCalibration(model_digest));
+  RK_RETURN_IF_ERROR(
+      OpenStatistics({.model_digest = model_digest, .model_name = ModelName(model_path)}));
+  job_.checkpoint = checkpoint_.get();
+  job_.method = &method_;
+  job_.settings = &settings_;
+  job_.encoding = options_.factor_encoding;
+  job_.block_dtype = BlockDType(options_);
+  job_.keep = options_.bits > 0 || options_.rank > 0 ? 0 : options_.keep;
+  job_.threads = options_.threads;
   RK_ASSIGN_OR_RETURN(work_, WorkFolder::Open(out_, Arguments(model_digest)));
   return absl::OkStatus();
 }
 
-absl::StatusOr<Factorizer::LinearResult> Factorizer::FactorLinear(
-    const LinearInfo& linear, const LayerStatistics* statistics) const {
-  LinearResult result;
-  const int64_t m = linear.out_features(), n = linear.in_features();
-  result.report = {.name = linear.name, .dense_parameters = m * n, .kept_parameters = m * n};
-  const Moments* moments = statistics == nullptr ? nullptr : statistics->Find(linear.name);
-  if (statistics != nullptr && moments == nullptr) {
-    return absl::InternalError(absl::StrCat("calibration has not seen the input of ", linear.name));
+Budget Factorizer::BudgetOf(const LinearInfo& linear) const {
+  const auto dense = static_cast<double>(linear.out_features() * linear.in_features());
+  Budget budget{.rank = options_.rank, .rank_multiple = options_.rank_multiple};
+  if (options_.rank > 0) return budget;
+  if (options_.bits > 0) {
+    budget.bits = options_.bits * dense;
+  } else {
+    budget.parameters = options_.keep * dense;
   }
-  if (moments != nullptr) result.report.weighted_error = 0;
-  if (RankFromKeep(options_.keep, m, n) == 0) return result;
-  RK_ASSIGN_OR_RETURN(const Matrix64 w, ReadWeight(*checkpoint_, linear));
-  auto factors = method_.factorize({.name = linear.name,
-                                    .weight = &w,
-                                    .moments = moments,
-                                    .keep = options_.keep,
-                                    .dtype = options_.factor_dtype,
-                                    .bias_tensor = linear.bias_tensor});
-  if (!factors.ok()) {
-    return absl::Status(factors.status().code(),
-                        absl::StrCat(linear.name, ": ", factors.status().message()));
-  }
-  const Matrix64 error = Difference(w, factors->product);
-  result.report.rank = factors->rank;
-  result.report.kept_parameters = factors->rank * (m + n);
-  result.report.relative_error = Root(SquaredNorm(error), SquaredNorm(w));
-  Provenance& p = factors->matrix.provenance;
-  p = {.method = options_.method,
-       .keep = options_.keep,
-       .calibration = calibration_digest_,
-       .calibration_tokens = calibration_tokens_,
-       .relative_error = result.report.relative_error};
-  if (moments != nullptr) {
-    p.weighted_error =
-        Root(SquaredWeightedNorm(error, moments->second), SquaredWeightedNorm(w, moments->second));
-    result.report.weighted_error = p.weighted_error;
-  }
-  result.factors = *std::move(factors);
-  return result;
+  return budget;
 }
 
-// Linears are independent and each is computed whole by one thread, so the result does not depend
-// on how many there are. The largest go first.
-absl::StatusOr<LayerPart> Factorizer::FactorInParallel(
-    const std::vector<const LinearInfo*>& linears, const LayerStatistics* statistics) const {
-  std::vector<size_t> order(linears.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return linears[a]->out_features() * linears[a]->in_features() >
-           linears[b]->out_features() * linears[b]->in_features();
-  });
-  std::vector<absl::StatusOr<LinearResult>> results(linears.size());
-  std::atomic<size_t> next{0};
-  auto work = [&] {
-    for (size_t i = next++; i < order.size(); i = next++) {
-      results[order[i]] = FactorLinear(*linears[order[i]], statistics);
-    }
-  };
-  const size_t threads = options_.threads > 0 ? options_.threads : DefaultNumThreads();
-  std::vector<std::thread> helpers;
-  for (size_t t = 1; t < std::min(threads, linears.size()); ++t) helpers.emplace_back(work);
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  LayerPart part;
-  for (auto& result : results) {
-    if (!result.ok()) return result.status();
-    part.reports.push_back(std::move(result->report));
-    if (!result->factors) continue;
-    part.matrices.push_back(std::move(result->factors->matrix));
-    std::move(result->factors->tensors.begin(), result->factors->tensors.end(),
-              std::back_inserter(part.tensors));
-  }
-  return part;
-}
-
-absl::Status Factorizer::FactorLayer(int64_t layer, const std::vector<const LinearInfo*>& linears) {
+absl::Status Factorizer::FactorOneLayer(int64_t layer,
+                                        const std::vector<const LinearInfo*>& linears) {
   const std::string name =
       absl::StrCat("layer ", layer + 1, " of ", checkpoint_->config().num_layers, ": ");
   std::optional<LayerStatistics> statistics;
@@ -274,8 +231,9 @@ absl::Status Factorizer::FactorLayer(int64_t layer, const std::vector<const Line
     }));
   }
   RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, name + "factoring"));
-  RK_ASSIGN_OR_RETURN(const LayerPart part,
-                      FactorInParallel(linears, statistics ? &*statistics : nullptr));
+  LayerInput input{.linears = linears, .statistics = statistics ? &*statistics : nullptr};
+  for (const LinearInfo* linear : linears) input.budgets[linear->name] = BudgetOf(*linear);
+  RK_ASSIGN_OR_RETURN(const LayerPart part, FactorLayer(job_, input));
   return WritePart(work_->PartPath(layer), part);
 }
 
@@ -290,7 +248,7 @@ absl::Status Factorizer::FactorLayers() {
                      static_cast<double>(by_layer_.size()));
   for (const auto& [layer, linears] : by_layer_) {
     if (done[layer]) continue;
-    RK_RETURN_IF_ERROR(FactorLayer(layer, linears));
+    RK_RETURN_IF_ERROR(FactorOneLayer(layer, linears));
     ++layers_done_;
     RK_RETURN_IF_ERROR(Report(0, absl::StrCat("layer ", layer + 1, ": done")));
   }
@@ -306,9 +264,9 @@ bool Factorizer::IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) c
 
 absl::Status Factorizer::Write() {
   RemoveStaleStaging(out_);
-  FactorizedModel model{.source = checkpoint_.get(), .block_dtype = options_.factor_dtype};
+  FactorizedModel model{.source = checkpoint_.get(), .block_dtype = job_.block_dtype};
   std::vector<FactoredMatrix> fresh;
-  int64_t dense = 0, kept = 0;
+  int64_t dense = 0, kept = 0, bits = 0;
   for (const auto& entry : by_layer_) {
     model.part_paths.push_back(work_->PartPath(entry.first));
     RK_ASSIGN_OR_RETURN(LayerPart part, ReadPart(model.part_paths.back()));
@@ -316,11 +274,13 @@ absl::Status Factorizer::Write() {
     for (LayerReport& r : part.reports) {
       dense += r.dense_parameters;
       kept += r.kept_parameters;
+      bits += r.kept_bits;
       report_.layers.push_back(std::move(r));
     }
   }
   model.matrices = Merged(checkpoint_->factored(), std::move(fresh));
   report_.parameters_kept = static_cast<double>(kept) / static_cast<double>(dense);
+  report_.bits_per_weight = static_cast<double>(bits) / static_cast<double>(dense);
   RK_ASSIGN_OR_RETURN(const bool is_there, Exists(out_));
   if (!is_there || !IsAlreadyWritten(model.matrices)) {
     RK_RETURN_IF_ERROR(WriteFactorizedModel(model, out_, [&](double fraction) {

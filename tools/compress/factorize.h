@@ -7,21 +7,30 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/base/dtype.h"
+#include "kernels/base/encoding.h"
+#include "tools/compress/methods/settings.h"
 #include "tools/compress/progress.h"
 
 namespace rankine {
 
 struct FactorizeOptions {
-  std::string method;  // "svd", "svd-llm"
-  double keep = 0.8;   // share of the parameters of each factored linear, in (0, 1]
+  std::string method;           // of tools/compress/methods/method.h
+  OptionValues method_options;  // those that the method declares
+
+  // The budget: one of these, else keep. Shares and averages are over the selected linears.
+  double keep = 0.8;          // share of parameters, in (0, 1]
+  double bits = 0;            // bits for each weight, everything counted
+  int64_t rank = 0;           // the size of every bond
+  int64_t rank_multiple = 1;  // chosen ranks are multiples of it
+
   // Text for methods that need it; with others, gives weighted_error.
   std::vector<std::string> calibration_files;
   int64_t calibration_windows = 48;    // at even distances over the text
   int64_t window = 512;                // tokens of each
   std::string only_regex, skip_regex;  // searched in names as "model.layers.3.mlp.up_proj"
-  DType factor_dtype = DType::kBF16;   // of U and V
-  // Where a layer's statistics are read from, or left for other runs; empty = not kept.
+  Encoding factor_encoding = Encoding::Float(DType::kBF16);  // of U, V and their like
+  // Where a layer's statistics are read from, or, with a text, left for other runs; empty = not
+  // kept.
   std::string statistics_folder;
   int threads = 0;  // 0 = the cores this process may run on
 };
@@ -34,11 +43,13 @@ struct LayerReport {
   std::optional<double> weighted_error;
   int64_t dense_parameters = 0;
   int64_t kept_parameters = 0;  // the r numbers of S, which can be folded away, not counted
+  int64_t kept_bits = 0;        // everything counted but a bias that was there before
 };
 
 struct FactorizeReport {
   std::vector<LayerReport> layers;  // every selected linear
   double parameters_kept = 0;       // share over all selected linears
+  double bits_per_weight = 0;       // of their dense parameters
 };
 
 // Writes the folder `out`: it appears complete or not at all. Progress is kept in `out`.factorize:

@@ -20,7 +20,8 @@ Json ReportToJson(const LayerReport& r) {
          {"rank", r.rank},
          {"relative_error", r.relative_error},
          {"dense_parameters", r.dense_parameters},
-         {"kept_parameters", r.kept_parameters}};
+         {"kept_parameters", r.kept_parameters},
+         {"kept_bits", r.kept_bits}};
   if (r.weighted_error) j["weighted_error"] = *r.weighted_error;
   return j;
 }
@@ -30,7 +31,8 @@ LayerReport ReportFromJson(const Json& j) {
                 .rank = j.at("rank"),
                 .relative_error = j.at("relative_error"),
                 .dense_parameters = j.at("dense_parameters"),
-                .kept_parameters = j.at("kept_parameters")};
+                .kept_parameters = j.at("kept_parameters"),
+                .kept_bits = j.at("kept_bits")};
   if (j.contains("weighted_error")) r.weighted_error = j.at("weighted_error").get<double>();
   return r;
 }

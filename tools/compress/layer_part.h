@@ -6,8 +6,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runtime/factor/factored_matrix.h"
 #include "tools/compress/factorize.h"
-#include "tools/compress/methods/method.h"
+#include "tools/compress/stored_tensor.h"
 
 namespace rankine {
 

@@ -8,7 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint_source.h"
-#include "runtime/factor/core_reader.h"
+#include "models/encode/block_storage.h"
+#include "tools/compress/dense_product.h"
 
 namespace rankine {
 namespace {
@@ -59,19 +60,6 @@ absl::Status CannotFactor(const FactoredMatrix& m) {
       "; start from the dense model, or leave it out with --only or --skip"));
 }
 
-// The one core, in any encoding, order of legs and part of its tensors.
-absl::StatusOr<Matrix64> ReadOnlyCore(const Checkpoint& checkpoint, const FactoredMatrix& matrix) {
-  const CheckpointSource source(checkpoint);
-  const TermLegs legs = LegsOf(matrix, matrix.terms[0]);
-  auto core = ReadWholeCore(legs, matrix.terms[0].cores[0], source);
-  if (!core.ok()) return core.status();
-  Matrix64 w(matrix.out_features, matrix.in_features);
-  std::vector<HostTensor> tensors;
-  tensors.push_back(*std::move(core));
-  FoldTensors(legs, std::move(tensors), legs.output, legs.input).Rows(0, w.rows, w.values.data());
-  return w;
-}
-
 }  // namespace
 
 std::optional<int64_t> LayerOf(std::string_view name) {
@@ -120,8 +108,37 @@ absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoi
   return linears;
 }
 
+int64_t DenseBits(const LinearInfo& linear, DType block_dtype) {
+  const int64_t numbers = linear.out_features() * linear.in_features();
+  if (linear.matrix != nullptr) {
+    const Core& core = linear.matrix->terms[0].cores[0];
+    const int64_t cols = core.legs.back().extent;
+    if (!core.encoding.IsFloat()) {
+      return 8 * StoredBytes(core.encoding, numbers / cols, cols);
+    }
+    return 8 * static_cast<int64_t>(SizeOf(core.encoding.dtype)) * numbers;
+  }
+  const std::string& type = linear.weight->stored_type;
+  const DType dtype = type == "F32"    ? DType::kF32
+                      : type == "F16"  ? DType::kF16
+                      : type == "BF16" ? DType::kBF16
+                                       : block_dtype;
+  return 8 * static_cast<int64_t>(SizeOf(dtype)) * numbers;
+}
+
+absl::StatusOr<std::vector<double>> ReadBias(const Checkpoint& checkpoint,
+                                             const LinearInfo& linear) {
+  if (linear.bias_tensor.empty()) return std::vector<double>{};
+  std::vector<float> bias(linear.out_features());
+  auto status =
+      CheckpointSource(checkpoint)
+          .ReadRows(linear.bias_tensor, 0, 1, linear.out_features(), DType::kF32, bias.data());
+  if (!status.ok()) return status;
+  return std::vector<double>(bias.begin(), bias.end());
+}
+
 absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear) {
-  if (linear.matrix != nullptr) return ReadOnlyCore(checkpoint, *linear.matrix);
+  if (linear.matrix != nullptr) return DenseProduct(*linear.matrix, CheckpointSource(checkpoint));
   Matrix64 w(linear.out_features(), linear.in_features());
   std::vector<float> row(w.cols);
   for (int64_t i = 0; i < w.rows; ++i) {

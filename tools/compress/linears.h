@@ -39,6 +39,14 @@ absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoi
                                                       const std::string& only,
                                                       const std::string& skip);
 
+// Bits of the linear in a model where it is copied: the weight as stored, or in block_dtype where
+// the source stores it in GGUF's blocks. The bias is not counted.
+int64_t DenseBits(const LinearInfo& linear, DType block_dtype);
+
+// The bias [out_features], or empty.
+absl::StatusOr<std::vector<double>> ReadBias(const Checkpoint& checkpoint,
+                                             const LinearInfo& linear);
+
 // The weight in f64, decoded. kInvalidArgument names it when a value is not finite.
 absl::StatusOr<Matrix64> ReadWeight(const Checkpoint& checkpoint, const LinearInfo& linear);
 

@@ -60,7 +60,11 @@ class ModelWriter {
     // What others share with the replaced matrices stays, and so do biases.
     std::unordered_set<std::string> used;
     for (const FactoredMatrix& m : model_.matrices) AddTensorsOf(m, &used);
-    for (const TensorSpec& s : fresh) used.erase(s.name);
+    // A new bias may bear the old one's name.
+    for (const TensorSpec& s : fresh) {
+      used.erase(s.name);
+      replaced.insert(s.name);
+    }
     for (const TensorInfo& t : model_.source->tensors()) {
       if (replaced.count(t.name) != 0 && used.count(t.name) == 0) continue;
       copied_.push_back(&t);

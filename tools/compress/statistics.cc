@@ -45,12 +45,24 @@ const Moments* LayerStatistics::Find(const std::string& linear) const {
   return nullptr;
 }
 
-MomentAccumulator::MomentAccumulator(int64_t features, Stream stream)
+MomentAccumulator::MomentAccumulator(int64_t features, Stream stream, int64_t group_tokens)
     : features_(features),
       stream_(stream),
+      group_tokens_(group_tokens),
       sum_(features, features),
-      total_(features),
+      absolute_(features),
       chunk_(kMomentChunk * features) {}
+
+void MomentAccumulator::AddRow(const float* x) {
+  const bool is_new = group_tokens_ > 0 ? tokens_ % group_tokens_ == 0 : tokens_ == 0;
+  if (is_new) total_.resize(total_.size() + features_);
+  double* total = total_.data() + total_.size() - features_;
+  for (int64_t i = 0; i < features_; ++i) {
+    total[i] += x[i];
+    absolute_[i] += std::abs(x[i]);
+  }
+  ++tokens_;
+}
 
 void MomentAccumulator::Add(const MatrixView& x) {
   RK_CHECK(x.cols == features_);
@@ -64,9 +76,8 @@ void MomentAccumulator::AddChunk(const MatrixView& x, int64_t first_row, int64_t
   for (int64_t t = 0; t < rows; ++t) {
     float* out = chunk_.data() + t * features_;
     CopyRow(x, first_row + t, out);
-    for (int64_t i = 0; i < features_; ++i) total_[i] += out[i];
+    AddRow(out);
   }
-  tokens_ += rows;
   const Eigen::Map<const FloatRows> chunk(chunk_.data(), rows, features_);
   const int64_t edge = CeilDiv(features_, kBlock);
   WorkQueue queue(edge * (edge + 1) / 2, 1);
@@ -93,9 +104,22 @@ void MomentAccumulator::AddChunk(const MatrixView& x, int64_t first_row, int64_t
 
 absl::StatusOr<Moments> MomentAccumulator::Finish() const {
   if (tokens_ == 0) return absl::InvalidArgumentError("no calibration tokens were seen");
-  Moments moments{.tokens = tokens_, .second = sum_, .mean = total_};
+  Moments moments{.tokens = tokens_, .second = sum_, .mean_absolute = absolute_};
   const double scale = 1.0 / static_cast<double>(tokens_);
-  for (double& m : moments.mean) m *= scale;
+  moments.mean.resize(features_);
+  const auto groups = static_cast<int64_t>(total_.size()) / features_;
+  moments.group_means = Matrix64(groups, features_);
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t before = g * group_tokens_;
+    const int64_t count = group_tokens_ > 0 ? std::min(group_tokens_, tokens_ - before) : tokens_;
+    moments.group_tokens.push_back(count);
+    for (int64_t i = 0; i < features_; ++i) {
+      const double total = total_[g * features_ + i];
+      moments.mean[i] += total * scale;
+      moments.group_means(g, i) = total / static_cast<double>(count);
+    }
+  }
+  for (double& m : moments.mean_absolute) m *= scale;
   for (int64_t i = 0; i < features_; ++i) {
     for (int64_t j = 0; j <= i; ++j) {
       const double value = sum_(i, j) * scale;
@@ -111,10 +135,11 @@ absl::StatusOr<Moments> MomentAccumulator::Finish() const {
 }
 
 StatisticsObserver::StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
-                                       const std::vector<int64_t>& features, Stream stream)
+                                       const std::vector<int64_t>& features, Stream stream,
+                                       int64_t group_tokens)
     : groups_(groups) {
   RK_CHECK(groups.size() == features.size());
-  for (int64_t n : features) accumulators_.emplace_back(n, stream);
+  for (int64_t n : features) accumulators_.emplace_back(n, stream, group_tokens);
 }
 
 void StatisticsObserver::OnGroupInput(const std::string& group, const MatrixView& x) {

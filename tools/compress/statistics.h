@@ -1,4 +1,4 @@
-// What calibration learns about the input x of each LinearGroup: the mean and the second moments.
+// What calibration learns about the input x of each LinearGroup: means and second moments.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,13 @@ namespace rankine {
 
 struct Moments {
   int64_t tokens = 0;
-  Matrix64 second;           // H = X X^T / tokens [n, n]
-  std::vector<double> mean;  // [n]
+  Matrix64 second;                    // H = X X^T / tokens [n, n]
+  std::vector<double> mean;           // [n]
+  std::vector<double> mean_absolute;  // of |x| [n]
+  // The means of runs of tokens, kGroupSequences sequences each (the last may have fewer), for
+  // covariances within groups: [groups, n], and the tokens of each.
+  Matrix64 group_means;
+  std::vector<int64_t> group_tokens;
 };
 
 // The moments of one group, and the linears that read this input.
@@ -40,8 +45,11 @@ struct LayerStatistics {
 class MomentAccumulator {
  public:
   static constexpr int64_t kMomentChunk = 512;
+  // Bolaco's (arXiv 2405.10616).
+  static constexpr int64_t kGroupSequences = 32;
 
-  MomentAccumulator(int64_t features, Stream stream);
+  // Groups are of `group_tokens` tokens; 0: one group of all.
+  MomentAccumulator(int64_t features, Stream stream, int64_t group_tokens = 0);
 
   // x [t, features], f32 or bf16.
   void Add(const MatrixView& x);
@@ -50,21 +58,24 @@ class MomentAccumulator {
 
  private:
   void AddChunk(const MatrixView& x, int64_t first_row, int64_t rows);
+  void AddRow(const float* x);
 
   int64_t features_;
   Stream stream_;
+  int64_t group_tokens_;
   int64_t tokens_ = 0;
-  Matrix64 sum_;  // lower triangle of blocks
-  std::vector<double> total_;
-  std::vector<float> chunk_;  // [kMomentChunk, features]
+  Matrix64 sum_;                  // lower triangle of blocks
+  std::vector<double> total_;     // of the groups so far, [groups x features]
+  std::vector<double> absolute_;  // [features]
+  std::vector<float> chunk_;      // [kMomentChunk, features]
 };
 
 // One accumulator for each of a layer's groups, keyed by the group's name.
 class StatisticsObserver : public ActivationObserver {
  public:
-  // `linears` of every group, the group's name first.
+  // `linears` of every group, the group's name first. `group_tokens` as MomentAccumulator has it.
   StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
-                     const std::vector<int64_t>& features, Stream stream);
+                     const std::vector<int64_t>& features, Stream stream, int64_t group_tokens = 0);
 
   // Input of a group that was not announced is a broken invariant.
   void OnGroupInput(const std::string& group, const MatrixView& x) override;

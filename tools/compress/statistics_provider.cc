@@ -1,10 +1,8 @@
 #include "tools/compress/statistics_provider.h"
 
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -30,19 +28,17 @@ absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(
 
 absl::StatusOr<LayerStatistics> StatisticsProvider::Get(int64_t layer,
                                                         const Calibrator::LayerProgress& progress) {
-  if (options_.folder.empty()) return Compute(layer, progress);
-  std::error_code error;
-  std::filesystem::create_directories(options_.folder, error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot create ", options_.folder, ": ", error.message()));
-  }
-  const std::string path = absl::StrFormat("%s/layer_%05d.statistics", options_.folder, layer);
-  auto stored = ReadStatistics(path, options_.stamp);
-  // A missing or damaged file is made again; another model's is the caller's mistake.
+  if (!options_.folder) return Compute(layer, progress);
+  auto stored = options_.folder->Read(layer);
   if (stored.ok() || absl::IsFailedPrecondition(stored.status())) return stored;
+  if (options_.windows.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(stored.status().message(),
+                     ": the statistics are not complete; repeat the same rankine calibrate"));
+  }
+  // A missing or damaged file is made again.
   RK_ASSIGN_OR_RETURN(LayerStatistics statistics, Compute(layer, progress));
-  RK_RETURN_IF_ERROR(WriteStatistics(path, options_.stamp, statistics));
+  RK_RETURN_IF_ERROR(options_.folder->Write(layer, statistics));
   return statistics;
 }
 

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "tools/compress/calibration.h"
+#include "tools/compress/statistics_folder.h"
 
 namespace rankine {
 
@@ -16,15 +18,15 @@ class StatisticsProvider {
  public:
   struct Options {
     const Checkpoint* checkpoint = nullptr;
-    std::vector<std::vector<int32_t>> windows;  // of equal length
-    std::string folder;                         // empty = none
-    std::string stamp;                          // digest of model and windows
+    std::vector<std::vector<int32_t>> windows;  // of equal length; empty = the folder has it all
+    std::optional<StatisticsFolder> folder;
     int threads = 0;
   };
   explicit StatisticsProvider(Options options) : options_(std::move(options)) {}
 
   // Statistics of `layer`; layers are asked for in rising order. Those computed are left in the
-  // folder. kFailedPrecondition when the folder is another's.
+  // folder. kFailedPrecondition when the folder is another's, or lacks the layer and there is no
+  // text to compute it from.
   absl::StatusOr<LayerStatistics> Get(int64_t layer, const Calibrator::LayerProgress& progress);
 
  private:

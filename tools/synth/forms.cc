@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
-#include "tools/compress/methods/method.h"
+#include "tools/compress/methods/budget.h"
 
 namespace rankine {
 namespace {

@@ -1,6 +1,6 @@
 // `svd`: the truncated singular value decomposition of the weight alone, blind to its inputs. The
-// baseline: useless on language models at any size that saves much,
-// because a few input features carry most of the activations.
+// baseline: useless on language models at any size that saves much, because a few input features
+// carry most of the activations.
 #pragma once
 
 #include "tools/compress/methods/method.h"
@@ -8,5 +8,11 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeSvd(const MethodInput& input);
+
+inline constexpr Method kSvdMethod{
+    .name = "svd",
+    .help = "the Frobenius norm of W - W'",
+    .factorize = &FactorizeSvd,
+};
 
 }  // namespace rankine

@@ -9,4 +9,11 @@ namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeSvdLlm(const MethodInput& input);
 
+inline constexpr Method kSvdLlmMethod{
+    .name = "svd-llm",
+    .help = "the norm of (W - W') X over the calibration text",
+    .needs_calibration = true,
+    .factorize = &FactorizeSvdLlm,
+};
+
 }  // namespace rankine
