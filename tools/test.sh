@@ -18,12 +18,14 @@ build/release/rankine convert "$RANKINE_TEST_GGUF" "$RANKINE_TEST_MODEL_DIR"
 
 step "Python packages of the tests"
 venv=build/test-venv
-if ! cmp -s tests/requirements.txt $venv/installed.txt; then
+if ! cat tests/requirements.txt tests/requirements-torch.txt | cmp -s - $venv/installed.txt; then
   rm -rf $venv
   "$python" -m venv $venv
   $venv/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt ||
     fail "pip could not install tests/requirements.txt; check the network and pip's index settings"
-  cp tests/requirements.txt $venv/installed.txt
+  $venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-torch.txt ||
+    fail "pip could not install tests/requirements-torch.txt; check the network and pip's index settings"
+  cat tests/requirements.txt tests/requirements-torch.txt > $venv/installed.txt
 fi
 export RANKINE_TEST_PYTHON=$PWD/$venv/bin/python
 

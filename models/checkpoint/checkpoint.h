@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/base/dtype.h"
+#include "models/checkpoint/open_options.h"
 #include "models/config.h"
 #include "models/tokenizer/gguf_vocabulary.h"
 #include "runtime/factor/factored_matrix.h"
@@ -62,8 +63,8 @@ class Checkpoint {
   virtual absl::Status ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
                                void* out) const = 0;
 
-  // Factored linears by name ("model.layers.0.mlp.up_proj"), from factorization.json; empty for a
-  // dense model.
+  // Factored linears by name ("model.layers.0.mlp.up_proj"), from factorization.json or the names
+  // that other programs give to factors; empty for a dense model.
   virtual const std::vector<FactoredMatrix>& factored() const = 0;
 
   // Where the rest of the model is (tokenizer, chat template, license): its folder, empty for a
@@ -81,10 +82,12 @@ FactoredMatrix BlocksMatrix(std::string name, const TensorInfo& tensor,
 // `path` is a folder with config.json and safetensors, or a .gguf file. Everything about the file
 // is checked here (bounds, overlaps, shapes against config, manifest); values are checked as they
 // are read.
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path,
+                                                           const OpenOptions& options = {});
 
 // The two implementations behind OpenCheckpoint.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenGguf(const std::string& path);
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFolder(const std::string& path);
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFolder(const std::string& path,
+                                                       const OpenOptions& options = {});
 
 }  // namespace rankine

@@ -10,6 +10,7 @@
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/folder_block_rows.h"
 #include "models/checkpoint/folder_checks.h"
+#include "models/checkpoint/foreign_factors.h"
 #include "models/checkpoint/json.h"
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
@@ -28,9 +29,10 @@ constexpr int64_t kStagingBytes = 256 << 10;
 
 class FolderCheckpoint : public Checkpoint {
  public:
-  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path) {
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path,
+                                                          const OpenOptions& options) {
     auto checkpoint = std::make_unique<FolderCheckpoint>();
-    RK_RETURN_IF_ERROR(checkpoint->Load(path));
+    RK_RETURN_IF_ERROR(checkpoint->Load(path, options));
     return checkpoint;
   }
 
@@ -53,10 +55,10 @@ class FolderCheckpoint : public Checkpoint {
   const GgufVocabulary* gguf_vocabulary() const override { return nullptr; }
 
  private:
-  absl::Status Load(const std::string& path);
+  absl::Status Load(const std::string& path, const OpenOptions& options);
   absl::Status LoadConfig();
   void ListTensors();
-  absl::Status LoadManifest();
+  absl::Status LoadFactors(const OpenOptions& options);
   absl::Status LoadRopeFrequencies();
   struct RowRange {
     int64_t begin, end;
@@ -78,6 +80,10 @@ class FolderCheckpoint : public Checkpoint {
 
 absl::Status FolderCheckpoint::LoadConfig() {
   if (!HasFile("config.json")) {
+    if (HasFile("adapter_config.json")) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path_, ": a PEFT adapter, not a model: rankine convert BASE OUT --lora ", path_));
+    }
     return absl::NotFoundError(absl::StrCat(path_, ": no config.json: not a model folder"));
   }
   RK_ASSIGN_OR_RETURN(const JsonValue config, JsonValue::ParseFile(path_ + "/config.json"));
@@ -99,15 +105,20 @@ void FolderCheckpoint::ListTensors() {
   }
 }
 
-absl::Status FolderCheckpoint::LoadManifest() {
-  if (!HasFile("factorization.json")) return absl::OkStatus();
-  const std::string manifest = path_ + "/factorization.json";
-  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(manifest, JsonLimits{}.max_bytes));
-  RK_ASSIGN_OR_RETURN(factored_, ParseManifest(text, manifest));
+// From the manifest, or without one by the names that other programs use.
+absl::Status FolderCheckpoint::LoadFactors(const OpenOptions& options) {
   const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
+  std::string source = path_;
+  if (HasFile("factorization.json")) {
+    source = path_ + "/factorization.json";
+    RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(source, JsonLimits{}.max_bytes));
+    RK_ASSIGN_OR_RETURN(factored_, ParseManifest(text, source));
+  } else {
+    RK_ASSIGN_OR_RETURN(factored_, RecogniseFactors(config_, lookup, options.factor_order, path_));
+  }
   for (const FactoredMatrix& matrix : factored_) {
     if (const absl::Status status = ValidateMatrix(matrix, lookup); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat(manifest, ": ", status.message()));
+      return absl::Status(status.code(), absl::StrCat(source, ": ", status.message()));
     }
   }
   return absl::OkStatus();
@@ -128,7 +139,7 @@ absl::Status FolderCheckpoint::LoadRopeFrequencies() {
   return absl::OkStatus();
 }
 
-absl::Status FolderCheckpoint::Load(const std::string& path) {
+absl::Status FolderCheckpoint::Load(const std::string& path, const OpenOptions& options) {
   path_ = path;
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) {
@@ -138,7 +149,7 @@ absl::Status FolderCheckpoint::Load(const std::string& path) {
   RK_ASSIGN_OR_RETURN(files_, SafetensorsSet::Open(path));
   ListTensors();
   const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
-  RK_RETURN_IF_ERROR(LoadManifest());
+  RK_RETURN_IF_ERROR(LoadFactors(options));
   RK_RETURN_IF_ERROR(CheckModelTensors(config_, tensors_, lookup, factored_, path));
   return LoadRopeFrequencies();
 }
@@ -220,8 +231,9 @@ absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_be
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFolder(const std::string& path) {
-  return FolderCheckpoint::Open(path);
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenFolder(const std::string& path,
+                                                       const OpenOptions& options) {
+  return FolderCheckpoint::Open(path, options);
 }
 
 }  // namespace rankine

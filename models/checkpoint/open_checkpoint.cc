@@ -7,9 +7,10 @@
 
 namespace rankine {
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path,
+                                                           const OpenOptions& options) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return OpenFolder(path);
+  if (std::filesystem::is_directory(path, ignored)) return OpenFolder(path, options);
   RK_ASSIGN_OR_RETURN(const ReadOnlyFile file, ReadOnlyFile::Open(path));
   char magic[4] = {};
   if (file.size() >= 4) RK_RETURN_IF_ERROR(file.ReadAt(0, 4, magic));

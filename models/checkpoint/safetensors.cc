@@ -158,6 +158,23 @@ constexpr std::pair<const char*, DType> kDTypes[] = {{"F32", DType::kF32},   {"F
                                                      {"BF16", DType::kBF16}, {"I8", DType::kI8},
                                                      {"U8", DType::kU8},     {"I32", DType::kI32}};
 
+// Of a folder without safetensors: it may hold a pickle, which says what to do.
+absl::Status NoSafetensors(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_bin = absl::StartsWith(name, "pytorch_model") && absl::EndsWith(name, ".bin");
+    if (!is_bin && !absl::EndsWith(name, ".pt") && !absl::EndsWith(name, ".pth")) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder, ": ", name,
+        " is a pickle, which can run any code when it is read, so it is never read here; make "
+        "safetensors of it once: python tools/scripts/pickle_to_safetensors.py ",
+        folder));
+  }
+  return absl::NotFoundError(
+      absl::StrCat(folder, ": no model.safetensors and no model.safetensors.index.json"));
+}
+
 }  // namespace
 
 const char* SafetensorsDTypeName(DType dtype) {
@@ -280,6 +297,12 @@ absl::Status SafetensorsSet::OpenShards(const std::string& folder, const std::st
   return absl::OkStatus();
 }
 
+absl::StatusOr<SafetensorsSet> SafetensorsSet::OpenFile(const std::string& path) {
+  SafetensorsSet set;
+  if (absl::Status status = set.AddFile(path); !status.ok()) return status;
+  return set;
+}
+
 absl::StatusOr<SafetensorsSet> SafetensorsSet::Open(const std::string& folder) {
   SafetensorsSet set;
   const std::string single = absl::StrCat(folder, "/model.safetensors");
@@ -289,12 +312,7 @@ absl::StatusOr<SafetensorsSet> SafetensorsSet::Open(const std::string& folder) {
     if (absl::Status status = set.AddFile(single); !status.ok()) return status;
     return set;
   }
-  if (!std::filesystem::exists(index, ignored)) {
-    return absl::NotFoundError(absl::StrCat(
-        folder,
-        ": no model.safetensors and no model.safetensors.index.json; weights in other formats "
-        "(.bin, .pth) are not supported: save them as safetensors"));
-  }
+  if (!std::filesystem::exists(index, ignored)) return NoSafetensors(folder);
   if (absl::Status status = set.OpenShards(folder, index); !status.ok()) return status;
   return set;
 }

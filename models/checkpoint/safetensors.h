@@ -45,7 +45,10 @@ class SafetensorsSet {
   // Opens `folder`/model.safetensors, or the shards that model.safetensors.index.json lists. The
   // index and the shards must agree tensor by tensor, and a shard name is a plain file name inside
   // the folder.
+  // A pickle in place of safetensors gets an error that says how to convert it.
   static absl::StatusOr<SafetensorsSet> Open(const std::string& folder);
+  // One file by its path.
+  static absl::StatusOr<SafetensorsSet> OpenFile(const std::string& path);
 
   // By shard, then in file order.
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }

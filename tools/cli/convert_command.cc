@@ -10,7 +10,9 @@
 #include "absl/strings/str_join.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/convert.h"
+#include "models/checkpoint/foreign_factors.h"
 #include "models/encode/encoding_name.h"
+#include "models/lora/lora_checkpoint.h"
 #include "tools/cli/command.h"
 #include "tools/cli/encoding_summary.h"
 #include "tools/cli/json.h"
@@ -24,7 +26,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Flags {
-  std::string source, destination, dtype = "bf16", encode, encode_map;
+  std::string source, destination, dtype = "bf16", encode, encode_map, lora, factor_order;
   int threads = 0;
   bool json = false;
 };
@@ -50,13 +52,14 @@ absl::StatusOr<ConvertOptions> OptionsOf(const Flags& flags) {
   return options;
 }
 
-Json ReportJson(const ConvertReport& report, const Checkpoint& written, const Flags& flags,
-                int64_t bytes) {
+Json ReportJson(const ConvertReport& report, const Checkpoint& source, const Checkpoint& written,
+                const Flags& flags, int64_t bytes) {
   Json json = {{"path", flags.destination},
                {"dtype", flags.dtype},
                {"tensors", written.tensors().size()},
                {"bytes", bytes},
                {"bits_per_weight", SummarizeEncodings(written).bits_per_weight()},
+               {"source", DescribeMatrices(source.factored())},
                {"encoded", Json::array()},
                {"unmatched_linears", report.unmatched_linears},
                {"unused_rules", report.unused_rules}};
@@ -79,11 +82,15 @@ std::set<std::string> KindsOf(const std::vector<std::string>& linears) {
   return kinds;
 }
 
-std::string ReportText(const ConvertReport& report, const Checkpoint& written, const Flags& flags,
-                       int64_t bytes) {
-  std::string out = absl::StrFormat(
-      "%s: %d tensors, %s of weights%s\n", flags.destination, written.tensors().size(),
-      FormatBytes(static_cast<double>(bytes)), report.cores.empty() ? " in " + flags.dtype : "");
+std::string ReportText(const ConvertReport& report, const Checkpoint& source,
+                       const Checkpoint& written, const Flags& flags, int64_t bytes) {
+  std::string out;
+  for (const std::string& line : DescribeMatrices(source.factored())) {
+    absl::StrAppend(&out, "found ", line, "\n");
+  }
+  out += absl::StrFormat("%s: %d tensors, %s of weights%s\n", flags.destination,
+                         written.tensors().size(), FormatBytes(static_cast<double>(bytes)),
+                         report.cores.empty() ? " in " + flags.dtype : "");
   if (!report.cores.empty()) {
     double worst = 0;
     std::string worst_name;
@@ -109,10 +116,19 @@ std::string ReportText(const ConvertReport& report, const Checkpoint& written, c
   return out;
 }
 
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenSource(const Flags& flags) {
+  OpenOptions options;
+  if (flags.factor_order == "AB") options.factor_order = FactorOrder::kAB;
+  if (flags.factor_order == "BA") options.factor_order = FactorOrder::kBA;
+  auto source = OpenCheckpoint(flags.source, options);
+  if (!source.ok() || flags.lora.empty()) return source;
+  return OpenLora(*std::move(source), flags.lora);
+}
+
 absl::Status Convert(const Flags& flags) {
   auto options = OptionsOf(flags);
   if (!options.ok()) return options.status();
-  auto source = OpenCheckpoint(flags.source);
+  auto source = OpenSource(flags);
   if (!source.ok()) return source.status();
   ProgressBar progress("convert");
   auto report =
@@ -127,8 +143,8 @@ absl::Status Convert(const Flags& flags) {
   if (!written.ok()) return written.status();
   int64_t bytes = 0;
   for (const TensorInfo& tensor : (*written)->tensors()) bytes += tensor.stored_bytes;
-  PrintNow(flags.json ? Dump(ReportJson(*report, **written, flags, bytes)) + "\n"
-                      : ReportText(*report, **written, flags, bytes));
+  PrintNow(flags.json ? Dump(ReportJson(*report, **source, **written, flags, bytes)) + "\n"
+                      : ReportText(*report, **source, **written, flags, bytes));
   return absl::OkStatus();
 }
 
@@ -152,6 +168,13 @@ void AddConvertCommand(CLI::App& app, Action* action) {
   command->add_option("--encode-map", flags->encode_map,
                       "A file of lines 'REGEX ENCODING' (or a JSON object) by names of linears, "
                       "first match wins; --encode is for the rest");
+  command->add_option(
+      "--lora", flags->lora,
+      "A PEFT LoRA adapter's folder, added to its linears as a second term, factored");
+  command
+      ->add_option("--factor-order", flags->factor_order,
+                   "Of ALinear and BLinear where their shapes do not tell: AB (W = A B) or BA")
+      ->check(CLI::IsMember({"AB", "BA"}));
   command
       ->add_option("--threads", flags->threads,
                    "Threads (default: the cores this process may run on)")
