@@ -18,6 +18,7 @@ constexpr int kBadUsage = 2;
 void AddCommands(CLI::App& app, Action* action) {
   AddConvertCommand(app, action);
   AddCalibrateCommand(app, action);
+  AddExportCommand(app, action);
   AddFactorizeCommand(app, action);
   AddInspectCommand(app, action);
   AddTokenizeCommands(app, action);

@@ -20,6 +20,7 @@ using Action = std::function<absl::Status()>;
 
 void AddConvertCommand(CLI::App& app, Action* action);
 void AddCalibrateCommand(CLI::App& app, Action* action);
+void AddExportCommand(CLI::App& app, Action* action);
 void AddFactorizeCommand(CLI::App& app, Action* action);
 void AddInspectCommand(CLI::App& app, Action* action);
 void AddTokenizeCommands(CLI::App& app, Action* action);  // tokenize, detokenize

@@ -10,6 +10,7 @@ import unittest
 
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
 
 RANKINE = os.environ["RANKINE_BIN"]
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -73,6 +74,47 @@ class ConvertTest(ImportCase):
         self.assert_error(run("convert", os.path.join(DATA, "dobi"), self.path("out"), "--factor-order", "AB"),
                           "--factor-order AB contradicts")
         self.assertFalse(os.path.exists(self.path("out")))
+
+
+class ExportTest(ImportCase):
+    """What transformers makes of an export, against the logits of the same factors (tests/data/import)."""
+
+    def golden(self, name):
+        with open(os.path.join(DATA, name, "tokens.json")) as file:
+            tokens = torch.tensor([json.load(file)])
+        with open(os.path.join(DATA, name, "logits.bin"), "rb") as file:
+            logits = torch.frombuffer(bytearray(file.read()), dtype=torch.float32)
+        return tokens, logits.reshape(tokens.shape[1], -1)
+
+    def test_transformers_loads_the_dense_export(self):
+        for name in ("ablinear", "caldera"):
+            out = self.path(name)
+            result = run("export", os.path.join(DATA, name), out, "--densify", "--dtype", "f32")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("DENSIFIED", result.stdout)
+            model, info = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32, output_loading_info=True)
+            self.assertFalse(info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"], info)
+            tokens, expected = self.golden(name)
+            with torch.no_grad():
+                logits = model(tokens).logits[0]
+            # Sums of f32 in other orders, as in tests/models/llama_test.cc.
+            self.assertLess((torch.norm(logits - expected) / torch.norm(expected)).item(), 2e-5, name)
+
+    def test_factors_come_back_bit_for_bit(self):
+        source = os.path.join(DATA, "ablinear")
+        report = self.run_json("export", source, self.path("out"), "--factors")
+        self.assertEqual(report["factored"], 13)
+        written, original = (load_file(os.path.join(f, "model.safetensors")) for f in (self.path("out"), source))
+        self.assertEqual(written.keys(), original.keys())
+        for name, tensor in original.items():
+            self.assertTrue(torch.equal(written[name], tensor) and written[name].dtype == tensor.dtype, name)
+
+    def test_bad_input_is_named(self):
+        source = os.path.join(DATA, "ablinear")
+        self.assert_error(run("export", source, self.path("out")), "--densify", "--factors")
+        self.assert_error(run("export", source, self.path("out"), "--densify", "--dtype", "int8"), "--dtype", "int8")
+        self.assert_error(run("export", source, self.path("out"), "--densify", "--fold-scales"), "--fold-scales")
+        self.assert_error(run("export", self.path("no"), self.path("out"), "--densify"), self.path("no"))
 
 
 class PickleTest(ImportCase):
