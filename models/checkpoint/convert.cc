@@ -75,9 +75,7 @@ class Copier {
                         .encoding = core.encoding,
                         .weights = 1,
                         .relative_error = error.relative()};
-    for (const LegRange& leg : core.legs) {
-      entry.weights *= leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
-    }
+    for (const int64_t extent : core.StoredShape()) entry.weights *= extent;
     for (const TensorSpec& spec : job.specs) entry.bytes += BytesOf(spec);
     if (IsDense(matrix) && !job.core.carries_codes()) {
       matrix.provenance = {.method = kRoundingMethod, .relative_error = error.relative()};

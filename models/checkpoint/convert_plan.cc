@@ -60,10 +60,9 @@ void ConvertPlan::Report(ConvertReport* report) const {
 
 // Null: nothing says so.
 const EncodingTarget* ConvertPlan::TargetOf(const std::string& linear, bool is_embedding) {
-  for (size_t i = 0; i < options_.map.size(); ++i) {
-    if (!std::regex_search(linear, options_.map[i].regex)) continue;
-    rule_used_[i] = true;
-    return &options_.map[i].target;
+  if (const int rule = FirstRule(options_.map, linear); rule >= 0) {
+    rule_used_[rule] = true;
+    return &options_.map[rule].target;
   }
   const bool covers_embedding = options_.encode && options_.encode->keep;
   if (options_.encode && (!is_embedding || covers_embedding)) return &*options_.encode;
@@ -142,8 +141,7 @@ absl::Status ConvertPlan::AddCore(const EncodingTarget* target, const FactoredMa
   } else if (from.encoding.IsFloat()) {
     core->encoding = Encoding::Float(core->legs.size() == 1 ? DType::kF32 : options_.dtype);
   }
-  const LegRange& last = core->legs.back();
-  const int64_t cols = last.stored_extent != 0 ? last.stored_extent : last.extent;
+  const int64_t cols = core->StoredShape().back();
   if (const absl::Status status = CheckCanEncode(core->encoding, cols); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat("matrix ", matrix.name, ": core ", core->name,
                                                     ": ", status.message()));

@@ -19,19 +19,15 @@ constexpr int64_t kBlockWeights = int64_t{2} << 20;
 // Weights that a thread takes at a time.
 constexpr int64_t kRunWeights = int64_t{64} << 10;
 
-int64_t StoredExtent(const LegRange& leg) {
-  return leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
-}
-
 class CoreWriter {
  public:
   CoreWriter(const Checkpoint& source, const CoreJob& job, ThreadPool& pool,
              SafetensorsWriter* writer)
       : source_(source), job_(job), pool_(pool), writer_(writer) {
-    const std::vector<LegRange>& legs = job.to.legs;
-    outer_ = StoredExtent(legs.front());
-    cols_ = StoredExtent(legs.back());
-    for (size_t i = 1; i + 1 < legs.size(); ++i) inner_ *= StoredExtent(legs[i]);
+    const std::vector<int64_t> shape = job.to.StoredShape();
+    outer_ = shape.front();
+    cols_ = shape.back();
+    for (size_t i = 1; i + 1 < shape.size(); ++i) inner_ *= shape[i];
   }
 
   absl::Status Write(const BytesWritten& progress) {
@@ -224,14 +220,13 @@ void NameTensors(const std::string& name, Core* core) {
     core->tensors.push_back({"values", name});
     return;
   }
-  for (const BlockRole& role : BlockRoles(core->encoding, StoredExtent(core->legs.back()))) {
+  for (const BlockRole& role : BlockRoles(core->encoding, core->StoredShape().back())) {
     core->tensors.push_back({role.role, absl::StrCat(name, ".", role.role)});
   }
 }
 
 std::vector<TensorSpec> SpecsOf(const Core& core) {
-  std::vector<int64_t> shape;
-  for (const LegRange& leg : core.legs) shape.push_back(StoredExtent(leg));
+  const std::vector<int64_t> shape = core.StoredShape();
   if (core.encoding.IsFloat()) return {{core.TensorOf("values"), core.encoding.dtype, shape}};
   std::vector<TensorSpec> specs;
   for (const BlockRole& role : BlockRoles(core.encoding, shape.back())) {

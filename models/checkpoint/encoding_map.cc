@@ -86,4 +86,11 @@ absl::StatusOr<std::vector<EncodingRule>> ReadEncodingMap(const std::string& pat
   return rules;
 }
 
+int FirstRule(const std::vector<EncodingRule>& rules, const std::string& linear) {
+  for (size_t i = 0; i < rules.size(); ++i) {
+    if (std::regex_search(linear, rules[i].regex)) return static_cast<int>(i);
+  }
+  return -1;
+}
+
 }  // namespace rankine

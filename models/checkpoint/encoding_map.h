@@ -35,4 +35,7 @@ absl::StatusOr<EncodingRule> MakeEncodingRule(const std::string& expression,
 // encoding" with blank lines and comments (#). The first rule that matches wins.
 absl::StatusOr<std::vector<EncodingRule>> ReadEncodingMap(const std::string& path);
 
+// The index of the first rule that matches; -1 = none does.
+int FirstRule(const std::vector<EncodingRule>& rules, const std::string& linear);
+
 }  // namespace rankine

@@ -166,10 +166,13 @@ absl::Status CheckGroupLeg(const JsonValue& encoding, const Core& core) {
 }
 
 absl::StatusOr<Core> ReadCore(const JsonValue& value) {
-  RK_RETURN_IF_ERROR(CheckKeys(value, {"name", "legs", "encoding", "tensors"}));
+  RK_RETURN_IF_ERROR(CheckKeys(value, {"name", "legs", "leading_identity", "encoding", "tensors"}));
   Core core;
   RK_ASSIGN_OR_RETURN(core.name, RequiredString(value, "name"));
   RK_ASSIGN_OR_RETURN(core.legs, ReadLegs(value));
+  if (const auto identity = value.Find("leading_identity")) {
+    RK_ASSIGN_OR_RETURN(core.leading_identity, identity->Bool());
+  }
   RK_ASSIGN_OR_RETURN(const JsonValue encoding, value.Get("encoding"));
   RK_ASSIGN_OR_RETURN(core.encoding, ReadEncoding(encoding));
   RK_RETURN_IF_ERROR(CheckGroupLeg(encoding, core));
@@ -249,7 +252,7 @@ absl::StatusOr<Provenance> ReadProvenance(const JsonValue& matrix) {
   const std::optional<JsonValue> value = matrix.Find("provenance");
   if (!value) return p;
   RK_RETURN_IF_ERROR(CheckKeys(*value, {"method", "keep", "calibration", "calibration_tokens",
-                                        "relative_error", "weighted_error"}));
+                                        "relative_error", "weighted_error", "pivot_error"}));
   RK_ASSIGN_OR_RETURN(p.method, StringOr(*value, "method"));
   RK_ASSIGN_OR_RETURN(p.keep, NumberOr(*value, "keep", p.keep));
   RK_ASSIGN_OR_RETURN(p.calibration, StringOr(*value, "calibration"));
@@ -258,6 +261,7 @@ absl::StatusOr<Provenance> ReadProvenance(const JsonValue& matrix) {
   }
   RK_ASSIGN_OR_RETURN(p.relative_error, NumberOr(*value, "relative_error", p.relative_error));
   RK_ASSIGN_OR_RETURN(p.weighted_error, NumberOr(*value, "weighted_error", p.weighted_error));
+  RK_ASSIGN_OR_RETURN(p.pivot_error, NumberOr(*value, "pivot_error", p.pivot_error));
   return p;
 }
 

@@ -62,8 +62,11 @@ Json WriteCore(const Core& core) {
   }
   Json tensors = Json::object();
   for (const CoreTensor& tensor : core.tensors) tensors[tensor.role] = tensor.tensor;
-  return {
-      {"name", core.name}, {"legs", legs}, {"encoding", WriteEncoding(core)}, {"tensors", tensors}};
+  Json json = {{"name", core.name}, {"legs", std::move(legs)}};
+  if (core.leading_identity) json["leading_identity"] = true;
+  json["encoding"] = WriteEncoding(core);
+  json["tensors"] = std::move(tensors);
+  return json;
 }
 
 Json WriteOuterLegs(const std::vector<OuterLeg>& legs) {
@@ -92,6 +95,7 @@ Json WriteProvenance(const Provenance& p) {
   if (p.calibration_tokens != 0) json["calibration_tokens"] = p.calibration_tokens;
   if (p.relative_error >= 0) json["relative_error"] = p.relative_error;
   if (p.weighted_error >= 0) json["weighted_error"] = p.weighted_error;
+  if (p.pivot_error >= 0) json["pivot_error"] = p.pivot_error;
   return json;
 }
 

@@ -27,15 +27,6 @@ struct RoleSpec {
   Shape shape;
 };
 
-// Extents of the legs as stored.
-Shape StoredShape(const Core& core) {
-  Shape shape;
-  for (const LegRange& leg : core.legs) {
-    shape.push_back(leg.stored_extent != 0 ? leg.stored_extent : leg.extent);
-  }
-  return shape;
-}
-
 Shape WithLast(Shape shape, int64_t last) {
   shape.back() = last;
   return shape;
@@ -149,7 +140,7 @@ class StorageChecker {
 
   static std::vector<RoleSpec> RolesOf(const Core& core) {
     const Encoding& e = core.encoding;
-    const Shape shape = StoredShape(core);
+    const Shape shape = core.StoredShape();
     if (e.IsFloat()) return {{"values", {SafetensorsDTypeName(e.dtype)}, shape}};
     std::vector<RoleSpec> roles;
     for (const BlockRole& role : BlockRoles(e, shape.back())) {

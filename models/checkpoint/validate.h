@@ -16,10 +16,10 @@ using TensorLookup = std::function<const TensorInfo*(const std::string&)>;
 
 // Checks of the network: the legs of each term (each outer leg on exactly one core, bonds on at
 // least two, one extent per leg), the products of the outer legs, ranks of at least 1 and of no use
-// above what the legs beside them allow, ranges inside their core, the sorted leg, transforms and
-// provenance. Checks of storage: each role that an encoding needs is there, with exactly the shape
-// and dtype that encoding and legs ask for. The message (kInvalidArgument) names the matrix, the
-// core and the leg or tensor.
+// above what the legs beside them allow, ranges inside their core, leading identities, the sorted
+// leg, transforms and provenance. Checks of storage: each role that an encoding needs is there,
+// with exactly the shape and dtype that encoding and legs ask for. The message (kInvalidArgument)
+// names the matrix, the core and the leg or tensor.
 absl::Status ValidateMatrix(const FactoredMatrix& matrix, const TensorLookup& lookup);
 
 // The part of ValidateMatrix that needs no tensors.

@@ -39,6 +39,7 @@ class TermChecker {
       RK_RETURN_IF_ERROR(CheckLegs(core));
     }
     RK_RETURN_IF_ERROR(CheckOuterLegs());
+    for (const Core& core : term_.cores) RK_RETURN_IF_ERROR(CheckIdentity(core));
     return CheckBonds();
   }
 
@@ -112,6 +113,31 @@ class TermChecker {
         return Error(*users[1], absl::StrCat("the outer leg ", Quoted(name), " is on core ",
                                              Quoted(users[0]->name), " already"));
       }
+    }
+    return absl::OkStatus();
+  }
+
+  // [I; tensor]: the first leg is an output leg and longer than the second, a bond.
+  absl::Status CheckIdentity(const Core& core) const {
+    if (!core.leading_identity) return absl::OkStatus();
+    if (core.legs.size() != 2) {
+      return Error(core, absl::StrCat("a leading identity needs two legs, not ", core.legs.size()));
+    }
+    const LegRange &rows = core.legs[0], &bond = core.legs[1];
+    for (const LegRange& leg : core.legs) {
+      if (leg.offset == 0 && leg.stored_extent == 0) continue;
+      return Error(core, absl::StrCat("leg ", Quoted(leg.name),
+                                      ": a core with a leading identity takes no range"));
+    }
+    const bool output = std::any_of(matrix_.output_legs.begin(), matrix_.output_legs.end(),
+                                    [&](const OuterLeg& leg) { return leg.name == rows.name; });
+    if (!output || outer_.contains(bond.name)) {
+      return Error(core, absl::StrCat("a leading identity maps a bond to an output leg, not ",
+                                      Quoted(bond.name), " to ", Quoted(rows.name)));
+    }
+    if (rows.extent <= bond.extent) {
+      return Error(core, absl::StrCat("leg ", Quoted(rows.name), " has extent ", rows.extent,
+                                      ", which leaves no row after an identity of ", bond.extent));
     }
     return absl::OkStatus();
   }
@@ -216,7 +242,8 @@ absl::Status CheckProvenance(const FactoredMatrix& matrix) {
   if (p.calibration_tokens < 0) {
     return MatrixError(matrix, "provenance: calibration_tokens is negative");
   }
-  if (!std::isfinite(p.relative_error) || !std::isfinite(p.weighted_error)) {
+  if (!std::isfinite(p.relative_error) || !std::isfinite(p.weighted_error) ||
+      !std::isfinite(p.pivot_error)) {
     return MatrixError(matrix, "provenance: an error figure is not finite");
   }
   return absl::OkStatus();

@@ -9,10 +9,6 @@
 namespace rankine {
 namespace {
 
-int64_t StoredExtent(const LegRange& leg) {
-  return leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
-}
-
 template <class T>
 void Append(const std::vector<T>& from, std::vector<T>* to) {
   to->insert(to->end(), from.begin(), from.end());
@@ -94,6 +90,7 @@ class BlockReader : public CoreReader {
     order.insert(order.end(), part.step.back_legs.begin(), part.step.back_legs.end());
     order.insert(order.end(), part.step.summed_legs.begin(), part.step.summed_legs.end() - 1);
     stored_per_row_ = part.step.k / core_.legs.back().extent;
+    const std::vector<int64_t> shape = core_.StoredShape();
     for (const int leg : order) {
       int64_t stride = 1;
       for (size_t i = core_.legs.size() - 1; i-- > 0;) {
@@ -102,7 +99,7 @@ class BlockReader : public CoreReader {
           strides_.push_back(stride);
           extents_.push_back(core_.legs[i].extent);
         }
-        stride *= StoredExtent(core_.legs[i]);
+        stride *= shape[i];
       }
     }
   }
@@ -114,7 +111,7 @@ class BlockReader : public CoreReader {
       stored.push_back(StoredRow(i));
     const LegRange& last = core_.legs.back();
     BlockRowsBuffer rows;
-    auto status = ReadStoredRows(core_, stored, StoredExtent(last), source_, &rows);
+    auto status = ReadStoredRows(core_, stored, core_.StoredShape().back(), source_, &rows);
     if (!status.ok()) return status;
     CropColumns(last.offset, last.extent, &rows);
     // Rows of whole groups that follow each other are one longer row.
@@ -150,7 +147,7 @@ std::unique_ptr<CoreReader> MakeBlockReader(const FactoredMatrix& matrix, const 
 
 absl::Status DecodeSlab(const Core& core, int64_t begin, int64_t end, int64_t cols,
                         const TensorSource& source, float* out) {
-  const int64_t last = StoredExtent(core.legs.back());
+  const int64_t last = core.StoredShape().back();
   const int64_t rows_per_row = cols / last;
   BlockRowsBuffer buffer;
   auto status = source.ReadBlockRows(core, begin * rows_per_row, end * rows_per_row, last, &buffer);

@@ -85,6 +85,12 @@ void Enumerator::Step(uint32_t fold, uint32_t rest, uint32_t x_legs,
   step.is_scale = step.summed == 0 && step.added == 0;
   step.core_elements = legs_.Size(step.core_legs);
   step.multiply_adds_per_token = legs_.Size(step.core_legs | x_legs);
+  if (const Core& core = term_.cores[std::countr_zero(fold)]; std::has_single_bit(fold)) {
+    step.identity_rows = core.identity_rows();
+    step.core_elements = core.NumParameters();
+    step.multiply_adds_per_token -=
+        step.identity_rows * step.identity_rows * legs_.Size(x_legs & ~step.core_legs);
+  }
   std::string names;
   int64_t sixteenths = 0, largest = 0;
   for (size_t i = 0; i < term_.cores.size(); ++i) {

@@ -33,9 +33,11 @@ TermLegs LegsOf(const FactoredMatrix& matrix, const Term& term);
 struct ContractionStep {
   std::vector<int> cores;  // indices into the term's cores, ascending; several: folded at load
   uint32_t core_legs = 0;
-  uint32_t summed = 0;    // legs that the step sums
-  uint32_t kept = 0;      // legs of both x-tensor and core that later steps or the output need
-  uint32_t added = 0;     // legs of the core that the result gains
+  uint32_t summed = 0;  // legs that the step sums
+  uint32_t kept = 0;    // legs of both x-tensor and core that later steps or the output need
+  uint32_t added = 0;   // legs of the core that the result gains
+  // Of a core with a leading identity, alone in its step: slices of the result that are x itself.
+  int64_t identity_rows = 0;
   bool is_scale = false;  // only kept legs: an elementwise factor, free in the epilogue before it
   int64_t core_elements = 0;
   int64_t core_bytes = 0;  // as encoded, without padding

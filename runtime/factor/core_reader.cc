@@ -10,10 +10,6 @@
 namespace rankine {
 namespace {
 
-int64_t StoredExtent(const LegRange& leg) {
-  return leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
-}
-
 int LegNumber(const TermLegs& legs, const std::string& name) {
   return static_cast<int>(std::find(legs.names.begin(), legs.names.end(), name) -
                           legs.names.begin());
@@ -141,12 +137,13 @@ std::unique_ptr<CoreReader> Streamed(const TermLegs& legs, const Core& core, con
   if (wanted.empty() || core.legs.size() < 2) return nullptr;
   wanted.insert(wanted.end(), part.step.summed_legs.begin(), part.step.summed_legs.end());
   if (wanted != StoredOrder(legs, core)) return nullptr;
+  const std::vector<int64_t> stored = core.StoredShape();
   for (size_t i = 1; i < core.legs.size(); ++i) {
-    if (core.legs[i].offset != 0 || StoredExtent(core.legs[i]) != core.legs[i].extent)
-      return nullptr;
+    if (core.legs[i].offset != 0 || stored[i] != core.legs[i].extent) return nullptr;
   }
+  const int64_t rows = core.legs[0].extent - core.identity_rows();
   return std::make_unique<StreamedRows>(part, core.TensorOf("values"), core.legs[0].offset,
-                                        part.step.n / core.legs[0].extent, dtype, source);
+                                        part.step.n / rows, dtype, source);
 }
 
 // The tensor's rows [offset, offset + extent) of the first leg, all of the others.
@@ -155,7 +152,7 @@ absl::StatusOr<std::vector<float>> ReadSlab(const Core& core, int64_t cols,
   const LegRange& first = core.legs[0];
   const bool vector = core.legs.size() == 1;
   const int64_t begin = vector ? 0 : first.offset;
-  const int64_t end = vector ? 1 : first.offset + first.extent;
+  const int64_t end = vector ? 1 : first.offset + first.extent - core.identity_rows();
   std::vector<float> slab((end - begin) * cols);
   absl::Status status =
       core.encoding.IsFloat()
@@ -170,8 +167,9 @@ absl::StatusOr<std::vector<float>> ReadSlab(const Core& core, int64_t cols,
 absl::StatusOr<HostTensor> ReadWholeCore(const TermLegs& legs, const Core& core,
                                          const TensorSource& source) {
   const bool vector = core.legs.size() == 1;
+  const std::vector<int64_t> stored = core.StoredShape();
   int64_t cols = 1;
-  for (size_t i = vector ? 0 : 1; i < core.legs.size(); ++i) cols *= StoredExtent(core.legs[i]);
+  for (size_t i = vector ? 0 : 1; i < core.legs.size(); ++i) cols *= stored[i];
   auto slab = ReadSlab(core, cols, source);
   if (!slab.ok()) return slab.status();
   // Positions in the slab of all elements that the matrix takes.
@@ -180,16 +178,20 @@ absl::StatusOr<HostTensor> ReadWholeCore(const TermLegs& legs, const Core& core,
     const LegRange& leg = core.legs[i];
     const bool sliced = i == 0 && !vector;  // the slab begins at the range
     const int64_t offset = sliced ? 0 : leg.offset;
-    const int64_t extent = sliced ? leg.extent : StoredExtent(leg);
+    const int64_t count = i == 0 ? leg.extent - core.identity_rows() : leg.extent;
+    const int64_t extent = sliced ? count : stored[i];
     std::vector<int64_t> next;
-    next.reserve(positions.size() * leg.extent);
+    next.reserve(positions.size() * count);
     for (const int64_t p : positions) {
-      for (int64_t j = 0; j < leg.extent; ++j) next.push_back(p * extent + offset + j);
+      for (int64_t j = 0; j < count; ++j) next.push_back(p * extent + offset + j);
     }
     positions = std::move(next);
   }
   HostTensor result{.legs = StoredOrder(legs, core)};
-  result.data.reserve(positions.size());
+  const int64_t identity = core.identity_rows();
+  result.data.reserve(identity * identity + positions.size());
+  for (int64_t i = 0; i < identity * identity; ++i)
+    result.data.push_back(i / identity == i % identity ? 1.0 : 0.0);
   for (const int64_t p : positions) result.data.push_back((*slab)[p]);
   return result;
 }

@@ -12,14 +12,24 @@ const std::string& Core::TensorOf(const std::string& role) const {
   return kNone;
 }
 
+std::vector<int64_t> Core::StoredShape() const {
+  std::vector<int64_t> shape;
+  for (const LegRange& leg : legs)
+    shape.push_back(leg.stored_extent != 0 ? leg.stored_extent : leg.extent);
+  if (!shape.empty()) shape[0] -= identity_rows();
+  return shape;
+}
+
+int64_t Core::NumParameters() const {
+  int64_t size = 1;
+  for (const LegRange& leg : legs) size *= leg.extent;
+  return size - identity_rows() * identity_rows();
+}
+
 int64_t FactoredMatrix::NumParameters() const {
   int64_t total = bias_tensor.empty() ? 0 : out_features;
   for (const Term& term : terms) {
-    for (const Core& core : term.cores) {
-      int64_t size = 1;
-      for (const LegRange& leg : core.legs) size *= leg.extent;
-      total += size;
-    }
+    for (const Core& core : term.cores) total += core.NumParameters();
   }
   return total;
 }

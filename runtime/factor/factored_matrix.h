@@ -8,6 +8,7 @@
 //   Tucker       A[o,a] G[a,b] B[b,i]
 //   MPO          C1[o1,i1,x] C2[x,o2,i2,y] C3[y,o3,i3]
 //   Q + L R      two terms: Q[o,i] and L[o,r] R[r,i]
+//   pivoted      C[o,r] P[r,i], C with a leading identity, and an output permutation
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,17 @@ struct Core {
   std::vector<LegRange> legs;  // in storage order, slowest first
   Encoding encoding;
   std::vector<CoreTensor> tensors;
+  // Of a core of two legs: the first slices of the first leg are the identity over the second and
+  // are not stored; the tensors hold the rows that follow.
+  bool leading_identity = false;
+
+  int64_t identity_rows() const {
+    return leading_identity && legs.size() == 2 ? legs[1].extent : 0;
+  }
+  // Extents of the tensor: those of the legs as stored, without the identity.
+  std::vector<int64_t> StoredShape() const;
+  // Numbers that the matrix takes of it, the identity not among them.
+  int64_t NumParameters() const;
 
   // The tensor of that role; empty when the core has none.
   const std::string& TensorOf(const std::string& role) const;
@@ -77,6 +89,9 @@ struct Provenance {
   int64_t calibration_tokens = 0;
   double relative_error = -1;  // ||W - W'||_F / ||W||_F; negative = not recorded
   double weighted_error = -1;  // sqrt(E||y - y'||^2 / E||y||^2); negative = not recorded
+  // Of a pivoted form: its error relative to the product of the factors it was made from, which the
+  // figures above are of; negative = not recorded.
+  double pivot_error = -1;
 };
 
 struct FactoredMatrix {

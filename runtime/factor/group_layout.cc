@@ -166,7 +166,7 @@ PlanProduct Scheduler::ProductOf(const Stack& stack) {
   product.x = values_[first.x].slot;
   product.x_column = values_[first.x].column;
   product.y = values_[first.y].slot;
-  product.y_column = values_[first.y].column;
+  product.y_column += values_[first.y].column;
   product.weight_bytes = 0;
   std::vector<int64_t> rows;
   for (const int i : stack) {

@@ -103,7 +103,7 @@ bool Search::TryLayout(size_t index, LoweredStep step, const Legs& added, size_t
   const auto middle = added.begin() + static_cast<std::ptrdiff_t>(front);
   step.front_legs.assign(added.begin(), middle);
   step.back_legs.assign(middle, added.end());
-  step.n = legs_.Size(added);
+  step.n = legs_.Size(added) - step.identity_rows;
   step.run = step.row_legs.empty() ? 0 : legs_.Size(step.back_legs);
   const Legs result = Join(step.front_legs, step.row_legs, step.back_legs);
   current_.steps.push_back(std::move(step));
@@ -159,9 +159,26 @@ bool Search::Visit(size_t index, const Legs& layout) {
   base.rows = legs_.Size(base.row_legs);
   base.k = legs_.Size(base.summed_legs);
   base.block_encoded = blocks && TryBlocks(step, &base);
+  base.identity_rows = step.identity_rows;
   base.integer_codes = base.block_encoded && core.encoding.kind != EncodingKind::kNf4;
   if (((blocks && !base.block_encoded) || folds_blocks) && !may_decode_) return false;
   return TryLayouts(index, base);
+}
+
+// A core with a leading identity hands its x on: that is what the product before it wrote, alone,
+// and the result is the term's.
+bool CanCopyInput(const TermLegs& legs, const ContractionOrder& order, const ContractionStep& step,
+                  std::string* reason) {
+  if (&step == &order.steps.front()) {
+    *reason = "an identity over the input, which no product has written";
+    return false;
+  }
+  if (&step != &order.steps.back() || legs.Size(step.summed) != step.identity_rows ||
+      legs.Size(step.added) != legs.Size(MaskOf(legs.output))) {
+    *reason = "an identity beside other legs";
+    return false;
+  }
+  return true;
 }
 
 bool MakeStages(const TermLegs& legs, const ContractionOrder& order, std::vector<Stage>* stages,
@@ -188,6 +205,7 @@ bool MakeStages(const TermLegs& legs, const ContractionOrder& order, std::vector
       *reason = "an outer product with the activations";
       return false;
     }
+    if (step.identity_rows != 0 && !CanCopyInput(legs, order, step, reason)) return false;
     stages->push_back({&step, {}});
   }
   return true;

@@ -24,6 +24,8 @@ struct LoweredStep {
   // W's rows are [front..., back...], its columns [summed...]; x's rows are [rows...].
   std::vector<int> front_legs, back_legs, row_legs, summed_legs;
   int64_t n = 0, k = 0, rows = 1;
+  // The first columns of the result are x itself and W holds the n that follow.
+  int64_t identity_rows = 0;
   int64_t run = 0;  // columns that stay innermost; 0: there are no rows
   // Before the step: x, whose legs lie as `gather_from`, is gathered into [row_legs, summed_legs].
   bool gathers = false;
@@ -35,7 +37,7 @@ struct LoweredStep {
 
   int64_t multiply_adds_per_token() const { return n * k * rows; }
   // Elements of the result of a token.
-  int64_t out_elements() const { return n * rows; }
+  int64_t out_elements() const { return (identity_rows + n) * rows; }
 };
 
 struct Lowering {

@@ -82,38 +82,57 @@ void PlanGraph::AddMatrix(int index) {
                                .stride = total_output_columns_,
                                .slot = kOutputSlot,
                                .column = output_columns_[index]});
-  const int sum =
-      !transformed
-          ? output
-          : NewValue({.columns = m.out_features, .stride = RoundUp(m.out_features, kColumnPad)});
+  int sum = transformed ? -1 : output;
   // The shortest terms first, so that all that follow can add to them.
   std::vector<int> order(choice.terms.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     return choice.terms[a].choice().num_steps < choice.terms[b].choice().num_steps;
   });
-  for (const int term : order) AddTerm(index, term, input, sum, term == order[0]);
+  for (const int term : order) sum = AddTerm(index, term, input, sum, term == order[0]);
   if (transformed) AddTo(Transformed(m.output_transforms, sum), output, m.bias_tensor, false);
 }
 
-void PlanGraph::AddTerm(int matrix, int term, int input, int target, bool first) {
+int PlanGraph::AddPivotedTerm(int matrix, int term, int input) {
+  const int64_t columns = matrices_[matrix].out_features;
+  const Lowering& lowering = choices_[matrix].terms[term].choice().lowering;
+  const size_t size = lowering.steps.size();
+  // The last product writes exactly its columns, which need not end at a multiple of 16.
+  const int whole = NewValue({.columns = columns,
+                              .stride = RoundUp(columns, kColumnPad),
+                              .zero_from = columns % kColumnPad == 0 ? -1 : columns});
+  int value = input;
+  for (size_t i = 0; i < size; ++i)
+    value = AddStep(matrix, term, i, value, i + 2 < size ? -1 : whole, true);
+  return whole;
+}
+
+int PlanGraph::AddTerm(int matrix, int term, int input, int target, bool first) {
   const FactoredMatrix& m = matrices_[matrix];
   const Lowering& lowering = choices_[matrix].terms[term].choice().lowering;
+  const bool pivoted = lowering.steps.back().identity_rows != 0;
+  if (target < 0) {
+    if (pivoted) return AddPivotedTerm(matrix, term, input);
+    target = NewValue({.columns = m.out_features, .stride = RoundUp(m.out_features, kColumnPad)});
+  }
   const bool biased = first && values_[target].slot == kOutputSlot && !m.bias_tensor.empty();
   // A product adds a bias to the columns of its rows, not to each row another.
-  const bool direct = !lowering.gathers_output && !(biased && lowering.steps.back().rows > 1);
+  const bool direct =
+      !pivoted && !lowering.gathers_output && !(biased && lowering.steps.back().rows > 1);
   int value = input;
-  for (size_t i = 0; i < lowering.steps.size(); ++i) {
+  for (size_t i = 0; i < lowering.steps.size() && !pivoted; ++i) {
     const bool last = i + 1 == lowering.steps.size();
     value = AddStep(matrix, term, i, value, last && direct ? target : -1, first);
   }
-  if (direct) return;
+  if (direct) return target;
+  if (pivoted) value = AddPivotedTerm(matrix, term, input);
   if (lowering.gathers_output) {
     const TermLegs legs = LegsOf(m, m.terms[term]);
     int64_t row_columns = 0;
     value = Gathered(legs, lowering.output_from, {}, legs.output, value, &row_columns);
   }
   AddTo(value, target, biased ? m.bias_tensor : "", !first);
+  return target;
 }
 
 PlanValue PlanGraph::ResultOf(const Lowering& lowering, size_t index, int64_t* run) const {
@@ -145,7 +164,8 @@ int PlanGraph::AddStep(int matrix, int term, size_t index, int x, int target, bo
   p.weight_bytes = PackedStepBytes(m.terms[term], step, options_.weight_dtype);
   if (target >= 0) {
     node.y = target;
-    p.run = step.rows > 1 ? step.run : 0;
+    p.run = step.rows > 1 ? step.run : step.identity_rows > 0 ? step.n : 0;
+    p.y_column = step.identity_rows;
     p.accumulate = !first;
     PlanValue& y = values_[target];
     if (p.run != 0 && first && y.columns % kColumnPad != 0) y.zero_from = y.columns;
@@ -172,7 +192,9 @@ int PlanGraph::Prepared(const LoweredStep& step, const TermLegs& legs, int value
   // unwritten; the caller's buffer may end after its last row.
   const bool wide = want != DType::kI8 && step.block_encoded && step.k % kBlockColumns != 0 &&
                     (input || step.rows == 1);
-  const bool overruns = input && step.rows > 1 && step.k % 2 != 0;
+  // Nor may products read a column that others write in the same step.
+  const bool overruns =
+      (input && step.rows > 1 && step.k % 2 != 0) || (step.identity_rows > 0 && step.k % 2 != 0);
   if (v.dtype == want && !wide && !overruns) return value;
   return Converted(value, want, wide, step.rows, step.k, row_columns);
 }

@@ -53,8 +53,12 @@ class PlanGraph {
 
  private:
   void AddMatrix(int index);
-  // A term, into `target`; `first`: nothing has been written there.
-  void AddTerm(int matrix, int term, int input, int target, bool first);
+  // A term, into `target`; `first`: nothing has been written there. Returns the target; where it is
+  // -1, a value that the term chooses.
+  int AddTerm(int matrix, int term, int input, int target, bool first);
+  // A term that ends with a core with a leading identity: a new value, whose first columns are what
+  // the product before that core writes.
+  int AddPivotedTerm(int matrix, int term, int input);
   // One product; its result: the target, or a new value where that is -1.
   int AddStep(int matrix, int term, size_t index, int x, int target, bool first);
   // The new value that step `index` of a term writes for the next step, which sets its form; *run

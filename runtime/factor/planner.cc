@@ -21,7 +21,10 @@ int64_t RowBytes(DType dtype, int64_t columns) {
 
 // Whether a step's activations must be converted from what the step before it wrote.
 bool Converts(const Lowering& lowering, size_t index, const PlannerOptions& options) {
-  return index > 0 && ActivationsOf(lowering.steps[index], options) == DType::kI8;
+  if (index == 0) return false;
+  const DType want = ActivationsOf(lowering.steps[index], options);
+  // What a leading identity copies is an output, so it is written in f32.
+  return want == DType::kI8 || (want != DType::kF32 && lowering.steps[index].identity_rows > 0);
 }
 
 int CountSteps(const Lowering& lowering, const PlannerOptions& options) {

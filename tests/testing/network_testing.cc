@@ -16,12 +16,23 @@ int64_t Stored(const LegRange& leg) {
 }
 
 // All values of a core as stored.
-std::vector<float> Decoded(const Core& core, const MemorySource& source) {
+std::vector<float> Tensor(const Core& core, const MemorySource& source) {
   if (core.encoding.IsFloat()) return source.at(core.TensorOf("values"));
   const BlockRowsBuffer& blocks = source.blocks(core.tensors[0].tensor);
   std::vector<float> values(blocks.rows * blocks.cols);
   for (int64_t row = 0; row < blocks.rows; ++row)
     DecodeBlockRow(blocks.view(), row, values.data() + row * blocks.cols);
+  return values;
+}
+
+// With the identity in front that a core may imply.
+std::vector<float> Decoded(const Core& core, const MemorySource& source) {
+  const std::vector<float> stored = Tensor(core, source);
+  if (!core.leading_identity) return stored;
+  const int64_t r = core.legs[1].extent;
+  std::vector<float> values(r * r, 0.0f);
+  for (int64_t i = 0; i < r; ++i) values[i * r + i] = 1.0f;
+  values.insert(values.end(), stored.begin(), stored.end());
   return values;
 }
 
@@ -234,6 +245,18 @@ FactoredMatrix RandomSvd(MemorySource* source, const std::string& name, int64_t 
             RandomCore(source, name + ".S", "S", {r}, Encoding::Float(DType::kF32), seed + 2),
             RandomCore(source, name + ".V", "V", {r, i}, encoding, seed + 3)}}};
   m.sorted_leg = "r";
+  return m;
+}
+
+FactoredMatrix RandomPivoted(MemorySource* source, const std::string& name, int64_t out, int64_t in,
+                             int64_t rank, const Encoding& encoding, uint32_t seed) {
+  FactoredMatrix m = RandomDense(source, name, out, in, Encoding::Float(DType::kF32), seed);
+  const LegRange i{"i", 0, in}, r{"r", 0, rank};
+  Core c = RandomCore(source, name + ".C", "C", {{"o", 0, out - rank}, r}, encoding, seed + 1);
+  c.legs[0].extent = out;
+  c.leading_identity = true;
+  m.terms = {Term{{c, RandomCore(source, name + ".P", "P", {r, i}, encoding, seed + 2)}}};
+  m.output_transforms = {RandomPermutation(source, name, out, seed + 3)};
   return m;
 }
 

@@ -22,6 +22,9 @@ FactoredMatrix RandomDense(MemorySource* source, const std::string& name, int64_
                            const Encoding& encoding, uint32_t seed);
 FactoredMatrix RandomSvd(MemorySource* source, const std::string& name, int64_t out, int64_t in,
                          int64_t rank, const Encoding& encoding, uint32_t seed);
+// C[o,r] P[r,i], C with a leading identity, and an output permutation.
+FactoredMatrix RandomPivoted(MemorySource* source, const std::string& name, int64_t out, int64_t in,
+                             int64_t rank, const Encoding& encoding, uint32_t seed);
 // A[o,a] G[a,b] B[b,i].
 FactoredMatrix RandomTucker(MemorySource* source, const std::string& name, int64_t out, int64_t in,
                             int64_t a, int64_t b, const Encoding& encoding, uint32_t seed);

@@ -1,5 +1,5 @@
 // rankine convert SRC DST [--encode int4:g64]: a GGUF file or a Hugging Face folder becomes a
-// Rankine folder.
+// Rankine folder. With --pivot, its U V and U S V matrices in the form of fewest numbers.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <regex>
@@ -19,6 +19,7 @@
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
+#include "tools/compress/pivoted_checkpoint.h"
 
 namespace rankine {
 namespace {
@@ -28,7 +29,8 @@ using Json = nlohmann::ordered_json;
 struct Flags {
   std::string source, destination, dtype = "bf16", encode, encode_map, lora, factor_order;
   int threads = 0;
-  bool json = false;
+  bool json = false, pivot = false;
+  std::optional<double> max_pivot_error;
 };
 
 absl::StatusOr<ConvertOptions> OptionsOf(const Flags& flags) {
@@ -72,6 +74,42 @@ Json ReportJson(const ConvertReport& report, const Checkpoint& source, const Che
                                {"relative_error", core.relative_error}});
   }
   return json;
+}
+
+Json PivotsJson(const std::vector<PivotReport>& pivots) {
+  Json json = Json::array();
+  for (const PivotReport& p : pivots) {
+    json.push_back({{"linear", p.linear},
+                    {"pivoted", p.kept.empty()},
+                    {"rank", p.rank},
+                    {"parameters_before", p.parameters_before},
+                    {"parameters", p.kept.empty() ? p.parameters : p.parameters_before},
+                    {"relative_error", p.error},
+                    {"kept", p.kept}});
+  }
+  return json;
+}
+
+std::string PivotsText(const std::vector<PivotReport>& pivots) {
+  int64_t before = 0, after = 0, count = 0;
+  const PivotReport* worst = nullptr;
+  std::string out;
+  for (const PivotReport& p : pivots) {
+    if (!p.kept.empty()) {
+      absl::StrAppendFormat(&out, "%s is kept as it was: %s\n", p.linear, p.kept);
+      continue;
+    }
+    ++count;
+    before += p.parameters_before;
+    after += p.parameters;
+    if (worst == nullptr || p.error > worst->error) worst = &p;
+  }
+  if (worst == nullptr) return out + "no linear is pivoted\n";
+  absl::StrAppendFormat(&out,
+                        "%d linears pivoted: %d numbers in place of %d; greatest error relative to "
+                        "their factors %.2g (%s)\n",
+                        count, after, before, worst->error, worst->linear);
+  return out;
 }
 
 // "model.layers.*.mlp.up_proj" once for all layers.
@@ -130,21 +168,38 @@ absl::Status Convert(const Flags& flags) {
   if (!options.ok()) return options.status();
   auto source = OpenSource(flags);
   if (!source.ok()) return source.status();
+  const Checkpoint* model = source->get();
+  std::unique_ptr<PivotedCheckpoint> pivoted;
+  if (flags.pivot) {
+    ProgressBar progress("pivot");
+    auto made = PivotedCheckpoint::Open(
+        *model, *options, {.max_error = flags.max_pivot_error}, [&](int64_t done, int64_t total) {
+          progress.Update(static_cast<double>(done) / static_cast<double>(total),
+                          absl::StrCat(done, " of ", total, " linears"));
+        });
+    progress.Finish();
+    if (!made.ok()) return made.status();
+    pivoted = *std::move(made);
+    model = pivoted.get();
+  }
   ProgressBar progress("convert");
-  auto report =
-      ConvertModel(**source, flags.destination, *options, [&](int64_t done, int64_t total) {
-        progress.Update(
-            static_cast<double>(done) / static_cast<double>(std::max<int64_t>(total, 1)),
-            FormatBytes(static_cast<double>(done)));
-      });
+  auto report = ConvertModel(*model, flags.destination, *options, [&](int64_t done, int64_t total) {
+    progress.Update(static_cast<double>(done) / static_cast<double>(std::max<int64_t>(total, 1)),
+                    FormatBytes(static_cast<double>(done)));
+  });
   progress.Finish();
   if (!report.ok()) return report.status();
   auto written = OpenCheckpoint(flags.destination);
   if (!written.ok()) return written.status();
   int64_t bytes = 0;
   for (const TensorInfo& tensor : (*written)->tensors()) bytes += tensor.stored_bytes;
-  PrintNow(flags.json ? Dump(ReportJson(*report, **source, **written, flags, bytes)) + "\n"
-                      : ReportText(*report, **source, **written, flags, bytes));
+  Json json = ReportJson(*report, **source, **written, flags, bytes);
+  std::string text = ReportText(*report, **source, **written, flags, bytes);
+  if (pivoted != nullptr) {
+    json["pivots"] = PivotsJson(pivoted->report());
+    text += PivotsText(pivoted->report());
+  }
+  PrintNow(flags.json ? Dump(json) + "\n" : text);
   return absl::OkStatus();
 }
 
@@ -175,6 +230,16 @@ void AddConvertCommand(CLI::App& app, Action* action) {
       ->add_option("--factor-order", flags->factor_order,
                    "Of ALinear and BLinear where their shapes do not tell: AB (W = A B) or BA")
       ->check(CLI::IsMember({"AB", "BA"}));
+  CLI::Option* pivot = command->add_flag(
+      "--pivot", flags->pivot,
+      "Store U V and U S V matrices of rank r by r of their rows and coefficients: r(m+n-r) "
+      "numbers in place of r(m+n), the same product but for rounding; their rank is then fixed");
+  command
+      ->add_option("--max-pivot-error", flags->max_pivot_error,
+                   "Keep a matrix as it is where --pivot would change it by more, relative to its "
+                   "norm (default: 16 roundings of the dtype, 0.1 where it is encoded)")
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(pivot);
   command
       ->add_option("--threads", flags->threads,
                    "Threads (default: the cores this process may run on)")

@@ -50,9 +50,7 @@ class Summarizer {
     for (const Term& term : matrix.terms) {
       for (const Core& core : term.cores) {
         int64_t numbers = 1, bytes = 0;
-        for (const LegRange& leg : core.legs) {
-          numbers *= leg.stored_extent != 0 ? leg.stored_extent : leg.extent;
-        }
+        for (const int64_t extent : core.StoredShape()) numbers *= extent;
         for (const CoreTensor& tensor : core.tensors) bytes += TakeBytes(tensor.tensor);
         if (bytes > 0) Add(EncodingName(core.encoding), "", numbers, bytes);
       }

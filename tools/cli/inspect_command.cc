@@ -74,7 +74,8 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                                 {"dense", IsDense(m)},
                                 {"method", m.provenance.method},
                                 {"relative_error", m.provenance.relative_error},
-                                {"weighted_error", m.provenance.weighted_error}});
+                                {"weighted_error", m.provenance.weighted_error},
+                                {"pivot_error", m.provenance.pivot_error}});
   }
   return json;
 }
@@ -104,6 +105,8 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
       absl::StrAppendFormat(&out, ", relative error %.4f", m.provenance.relative_error);
     if (m.provenance.weighted_error >= 0)
       absl::StrAppendFormat(&out, ", weighted %.4f", m.provenance.weighted_error);
+    if (m.provenance.pivot_error >= 0)
+      absl::StrAppendFormat(&out, ", pivoted at %.2g", m.provenance.pivot_error);
     out += "\n";
   }
   return out;

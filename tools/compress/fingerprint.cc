@@ -81,6 +81,7 @@ void AddMatrix(const FactoredMatrix& m, Fingerprint* f) {
     for (const Core& core : term.cores) {
       f->Add(core.name);
       f->Add(EncodingName(core.encoding));
+      if (core.leading_identity) f->Add("leading_identity");
       for (const LegRange& leg : core.legs) {
         f->Add(leg.name);
         f->Add(leg.offset);

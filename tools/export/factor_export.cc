@@ -15,7 +15,7 @@ namespace {
 
 // The legs of a core as stored are just these, whole.
 bool HasLegs(const Core& core, const std::vector<std::string>& names) {
-  if (core.legs.size() != names.size()) return false;
+  if (core.legs.size() != names.size() || core.leading_identity) return false;
   for (size_t i = 0; i < names.size(); ++i) {
     const LegRange& leg = core.legs[i];
     const bool whole =

@@ -29,7 +29,7 @@ TEST(ManifestDocs, EveryExampleIsValid) {
       EXPECT_TRUE(ValidateNetwork(matrix).ok()) << ValidateNetwork(matrix);
     }
   }
-  EXPECT_EQ(examples, 4);
+  EXPECT_EQ(examples, 5);
 }
 
 // The keys of `value` and of all that lies in it.

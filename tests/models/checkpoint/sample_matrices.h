@@ -58,6 +58,16 @@ inline FactoredMatrix SharedTuckerMatrix() {
                            MakeCore("G", {{"a", 4, 3, 12}, {"b", 0, 2}, {"c", 0, 2}}, "s.G")}}});
 }
 
+inline FactoredMatrix PivotedMatrix() {
+  FactoredMatrix m = MakeMatrix("pivoted", {{"o", 8}}, {{"i", 6}},
+                                {Term{{MakeCore("C", {{"o", 0, 8}, {"r", 0, 3}}, "v.C"),
+                                       MakeCore("P", {{"r", 0, 3}, {"i", 0, 6}}, "v.P")}}});
+  m.terms[0].cores[0].leading_identity = true;
+  m.output_transforms = {{Transform::Kind::kPermutation, "v.rows", ""}};
+  m.provenance.pivot_error = 0.0078125;
+  return m;
+}
+
 inline FactoredMatrix MpoMatrix() {
   return MakeMatrix(
       "mpo", {{"o1", 2}, {"o2", 3}, {"o3", 2}}, {{"i1", 2}, {"i2", 2}, {"i3", 3}},
@@ -96,6 +106,7 @@ inline std::vector<FactoredMatrix> SampleMatrices() {
       SvdSample(),
       TuckerMatrix(),
       SharedTuckerMatrix(),
+      PivotedMatrix(),
       MpoMatrix(),
       QlrMatrix(),
       BlockMatrix(
@@ -128,6 +139,9 @@ inline std::map<std::string, TensorInfo> SampleTensors() {
   add("t.A.values", "F32", {8, 3});
   add("t.G.values", "F32", {3, 2});
   add("t.B.values", "F32", {2, 6});
+  add("v.C.values", "F32", {5, 3});
+  add("v.P.values", "F32", {3, 6});
+  add("v.rows", "I32", {8});
   add("s.A.values", "F32", {4, 3});
   add("s.B.values", "F32", {5, 2});
   add("s.C.values", "F32", {6, 2});

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include <cmath>
 
 #include "tests/models/checkpoint/sample_matrices.h"
@@ -204,6 +206,31 @@ TEST(ValidateMatrix, ChecksSortedLegTransformsAndProvenance) {
   m = SvdSample();
   m.provenance.relative_error = std::nan("");
   EXPECT_THAT(ErrorOf(m), HasSubstr("provenance"));
+}
+
+TEST(ValidateMatrix, RefusesLeadingIdentitiesThatMeanNothing) {
+  const auto with = [](const std::function<void(FactoredMatrix*)>& edit) {
+    FactoredMatrix m = PivotedMatrix();
+    edit(&m);
+    return ErrorOf(m);
+  };
+  EXPECT_EQ(with([](FactoredMatrix*) {}), "ok");
+  EXPECT_THAT(with([](FactoredMatrix* m) { m->terms[0].cores[1].leading_identity = true; }),
+              HasSubstr("core \"P\" of term 0: a leading identity maps a bond to an output leg, "
+                        "not \"i\" to \"r\""));
+  EXPECT_THAT(with([](FactoredMatrix* m) { m->terms[0].cores[0].legs.pop_back(); }),
+              HasSubstr("core \"C\" of term 0: a leading identity needs two legs, not 1"));
+  EXPECT_THAT(with([](FactoredMatrix* m) {
+                std::swap(m->terms[0].cores[0].legs[0], m->terms[0].cores[0].legs[1]);
+              }),
+              HasSubstr("not \"o\" to \"r\""));
+  EXPECT_THAT(with([](FactoredMatrix* m) { Leg(*m, 0, 0).stored_extent = 9; }),
+              HasSubstr("leg \"o\": a core with a leading identity takes no range"));
+  EXPECT_THAT(with([](FactoredMatrix* m) {
+                m->terms[0].cores[0].legs[1].extent = 8;
+                m->terms[0].cores[1].legs[0].extent = 8;
+              }),
+              HasSubstr("leaves no row after an identity of 8"));
 }
 
 }  // namespace

@@ -54,6 +54,11 @@ TEST_F(BlockCoresTest, ColumnsThatFillNoGroup) {
   }
 }
 
+TEST_F(BlockCoresTest, PivotedInBlocks) {
+  for (const int64_t rank : {64, 40, 33})
+    ExpectForm({RandomPivoted(&source_, "w", 110, 130, rank, kInt4, 1)}, 220, 2);
+}
+
 TEST_F(BlockCoresTest, FactorsInBlocks) {
   ExpectForm({RandomSvd(&source_, "w", 70, 130, 64, kInt4, 1)}, 220, 2);
   ExpectForm({RandomSvd(&source_, "v", 70, 130, 40, kInt4, 11),

@@ -167,6 +167,49 @@ TEST_F(FormsTest, OrdersThatNeedAGatherRun) {
   ExpectForm({m}, 60, 3);
 }
 
+TEST_F(FormsTest, Pivoted) {
+  // Even and odd ranks (a product may not read the column that it writes), rows that end inside a
+  // block of 16, and the sizes of a model.
+  for (const int64_t rank : {8, 11, 16, 31}) {
+    FactoredMatrix m = RandomPivoted(&source_, "w", 75, 66, rank, kBf16, 1);
+    AddRandomBias(&source_, &m, 9);
+    ExpectForm({m}, 110, 2);
+  }
+  const FactoredMatrix q = RandomPivoted(&source_, "q", 192, 160, 48, kBf16, 10);
+  const FactoredMatrix k = RandomPivoted(&source_, "k", 64, 160, 20, kBf16, 20);
+  ExpectForm({q, k, RandomDense(&source_, "v", 64, 160, kBf16, 30)}, 220, 2);
+}
+
+TEST_F(FormsTest, PivotedWithoutAPermutationBesideOtherTermsAndTransforms) {
+  FactoredMatrix m = RandomPivoted(&source_, "w", 75, 66, 11, kBf16, 1);
+  m.output_transforms.clear();
+  AddRandomBias(&source_, &m, 9);
+  ExpectForm({m}, 110, 2);
+  m.terms.push_back(RandomDense(&source_, "d", 75, 66, kBf16, 30).terms[0]);
+  ExpectForm({m}, 200, 2);
+  FactoredMatrix rotated = RandomPivoted(&source_, "r", 48, 66, 12, kBf16, 40);
+  rotated.output_transforms.push_back(RandomHadamard(&source_, "h", 48, true, 7));
+  rotated.terms.push_back(RandomSvd(&source_, "l", 48, 66, 5, kBf16, 50).terms[0]);
+  ExpectForm({rotated}, 300, 4);
+}
+
+TEST_F(FormsTest, PivotedReadsItsNumbersOnceAndCopiesThePivots) {
+  const int64_t m = 192, n = 160, r = 48;
+  const FactoredMatrix w = RandomPivoted(&source_, "w", m, n, r, kBf16, 10);
+  const LinearGroup group = Load({w}, {.weight_dtype = DType::kBF16, .compute = DType::kBF16});
+  EXPECT_EQ(w.NumParameters(), r * (m + n - r));
+  EXPECT_EQ(group.plan().weight_bytes(), 2 * r * (m + n - r));
+  EXPECT_EQ(group.weight_bytes(), 2 * r * (m + n - r) + m * 4);  // the permutation
+  EXPECT_EQ(group.plan().expressions[0], "(x P) C");
+  // Materialised, the identity becomes rows of the dense matrix.
+  const LinearGroup dense = Load({w}, {.weight_dtype = DType::kF32,
+                                       .compute = DType::kF32,
+                                       .extra_weight_bytes = 1 << 20,
+                                       .orders = {"x [C P]"}});
+  EXPECT_EQ(dense.plan().expressions[0], "x [C P]");
+  ExpectMatches(dense, 3, F32Roundoff(220));
+}
+
 TEST_F(FormsTest, MaterialisedWithinTheExtraBytes) {
   const FactoredMatrix m = RandomMpo(&source_, "w", {8, 6}, {4, 12}, 5, kBf16, 1);
   const LinearGroup group = Load(

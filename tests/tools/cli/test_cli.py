@@ -283,6 +283,32 @@ class CliTest(unittest.TestCase):
                          {("int4:g32:offset", "Q4_1"), ("int8:g32", "Q8_0")})
         self.assertEqual({u["encoding"] for u in after["encodings"]}, {"int4:g32:offset", "int8:g32"})
 
+    def test_pivoting_a_factored_model_changes_its_numbers_and_not_its_output(self):
+        factored, pivoted = self.path("usv"), self.path("pivoted")
+        run_json("factorize", MODEL, factored, "--method", "svd", "--keep", "0.8", "--only", "layers\\.3\\.(mlp|self_attn.q)")
+        made = run_json("convert", "--pivot", factored, pivoted, "--dtype", "f32")
+        self.assertEqual([(p["pivoted"], p["kept"]) for p in made["pivots"]], [(True, "")] * 4)
+        for pivot in made["pivots"]:
+            self.assertEqual(pivot["parameters_before"] - pivot["parameters"], pivot["rank"] ** 2)
+            self.assertLess(pivot["relative_error"], 1e-6)  # of two f32 roundings
+        perplexities = [run_json("eval", model, "--text", self.text, "--windows", "1", "--context", "128", "--compute",
+                                 "f32")["perplexity"] for model in (factored, pivoted)]
+        self.assertAlmostEqual(perplexities[1] / perplexities[0], 1, delta=1e-4)
+        plans = [m["plan"] for g in run_json("inspect", pivoted, "--explain", "--planning-profile")["groups"]
+                 for m in g["matrices"]]
+        self.assertEqual(plans.count("(x P) C"), 4)
+        # bf16: the product changes by a few roundings; the text says so.
+        text = run("convert", "--pivot", factored, self.path("pivoted_bf16")).stdout
+        self.assertIn("4 linears pivoted", text)
+        self.assertIn("greatest error relative to their factors 0.00", text)
+        kept = run("convert", "--pivot", factored, self.path("kept"), "--max-pivot-error", "1e-9").stdout
+        self.assertIn("is kept as it was: its pivots are ill-conditioned in bf16", kept)
+        self.assert_error(run("convert", "--pivot", MODEL, self.path("x")), "--pivot", "factorize")
+        self.assert_error(run("convert", factored, self.path("x"), "--max-pivot-error", "0.1"), "--pivot")
+        run_json("convert", factored, self.path("usv4"), "--encode", "int4:g64")
+        self.assert_error(run("convert", "--pivot", self.path("usv4"), self.path("x")), "int4:g64", "--encode")
+        self.assertFalse(os.path.exists(self.path("x")))
+
     def test_convert_encodes_by_a_map(self):
         rules = self.path("rules")
         with open(rules, "w") as file:
