@@ -6,16 +6,15 @@
 #include <utility>
 #include <vector>
 
-#include "Eigen/Core"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tools/eval/estimate.h"
+#include "tools/eval/next_token.h"
 #include "tools/eval/token_windows.h"
 #include "tools/eval/window_runner.h"
 
 namespace rankine {
 namespace {
-
-using Windows = std::vector<absl::Span<const int32_t>>;
 
 // Rows of logits made at a time: f32 of a vocabulary of 128k takes 32 MiB, and 64 rows already run
 // the head's product at the speed of a large one.
@@ -24,46 +23,15 @@ constexpr int64_t kLogitRows = 64;
 // Tokens of a pass: where the products reach their full speed (bench/micro).
 constexpr int64_t kPassTokens = 512;
 
-// -log softmax(logits)[target], in f64.
-double Loss(const float* logits, int64_t vocab, int32_t target) {
-  const Eigen::Map<const Eigen::ArrayXf> row(logits, vocab);
-  const double max = row.maxCoeff();
-  const double sum = (row.cast<double>() - max).exp().sum();
-  return std::log(sum) + max - logits[target];
-}
-
-absl::StatusOr<Windows> Cut(absl::Span<const int32_t> tokens, const PerplexityOptions& options) {
-  if (options.context < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a context of ", options.context, " tokens scores none; at least 2"));
-  }
-  if (tokens.size() < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the text has ", tokens.size(), " tokens; perplexity needs at least 2"));
-  }
-  if (static_cast<int64_t>(tokens.size()) < options.context) return Windows{tokens};
-  const int64_t available = static_cast<int64_t>(tokens.size()) / options.context;
-  return SelectWindows(tokens, options.context,
-                       options.max_windows == 0 ? 0 : std::min(options.max_windows, available));
-}
-
-absl::Status CheckVocabulary(absl::Span<const int32_t> tokens, int64_t vocab) {
-  for (int32_t id : tokens) {
-    if (id < 0 || id >= vocab) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "token ", id, " is outside the model's vocabulary of ", vocab, ": not its tokenizer"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 // Losses of rows [first, first + losses) of the pass; row r is scored against targets[r].
 void LossesOfSlice(const Model& model, const MatrixView& logits, const int32_t* targets,
                    double* losses) {
   WorkQueue queue(logits.rows, 1);
   auto work = [&](int) {
     for (int64_t row = 0, end = 0; queue.Next(&row, &end);) {
-      losses[row] = targets[row] < 0 ? 0 : Loss(logits.Row<float>(row), logits.cols, targets[row]);
+      losses[row] = targets[row] < 0
+                        ? 0
+                        : NegativeLogLikelihood(logits.Row<float>(row), logits.cols, targets[row]);
     }
   };
   ThreadPool* pool = model.device().stream().pool;
@@ -102,17 +70,11 @@ std::vector<double> PassLosses(const Model& model, absl::Span<const absl::Span<c
 }
 
 PerplexityResult Summarise(const std::vector<double>& means, int64_t window_tokens) {
-  const auto count = static_cast<double>(means.size());
-  double mean = 0;
-  for (double m : means) mean += m / count;
-  PerplexityResult result{.perplexity = std::exp(mean),
+  const Estimate loss = MeanOf(means);
+  PerplexityResult result{.perplexity = std::exp(loss.value),
                           .tokens = static_cast<int64_t>(means.size()) * (window_tokens - 1),
                           .windows = static_cast<int64_t>(means.size())};
-  if (means.size() > 1) {
-    double squares = 0;
-    for (double m : means) squares += (m - mean) * (m - mean);
-    result.standard_error = result.perplexity * std::sqrt(squares / (count - 1) / count);
-  }
+  if (loss.standard_error) result.standard_error = result.perplexity * *loss.standard_error;
   return result;
 }
 
@@ -121,7 +83,7 @@ PerplexityResult Summarise(const std::vector<double>& means, int64_t window_toke
 absl::StatusOr<PerplexityResult> Perplexity(const Model& model, absl::Span<const int32_t> tokens,
                                             const PerplexityOptions& options,
                                             const ProgressFn& progress) {
-  auto windows = Cut(tokens, options);
+  auto windows = EvaluationWindows(tokens, options.context, options.max_windows);
   if (!windows.ok()) return windows.status();
   if (auto s = CheckVocabulary(tokens, model.shape().vocab_size); !s.ok()) return s;
   const auto length = static_cast<int64_t>(windows->front().size());

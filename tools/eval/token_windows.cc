@@ -1,5 +1,7 @@
 #include "tools/eval/token_windows.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "models/files/file.h"
 
@@ -39,6 +41,22 @@ absl::StatusOr<std::vector<absl::Span<const int32_t>>> SelectWindows(
     windows.push_back(tokens.subspan(index * length, length));
   }
   return windows;
+}
+
+absl::StatusOr<std::vector<absl::Span<const int32_t>>> EvaluationWindows(
+    absl::Span<const int32_t> tokens, int64_t context, int64_t max_windows) {
+  if (context < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a context of ", context, " tokens scores none; at least 2"));
+  }
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (count < 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the text has ", count, " tokens; perplexity needs at least 2"));
+  }
+  if (count < context) return std::vector<absl::Span<const int32_t>>{tokens};
+  return SelectWindows(tokens, context,
+                       max_windows == 0 ? 0 : std::min(max_windows, count / context));
 }
 
 }  // namespace rankine

@@ -23,4 +23,10 @@ absl::StatusOr<std::vector<int32_t>> ReadTextTokens(const Tokenizer& tokenizer,
 absl::StatusOr<std::vector<absl::Span<const int32_t>>> SelectWindows(
     absl::Span<const int32_t> tokens, int64_t length, int64_t count);
 
+// What perplexity scores: non-overlapping windows of `context` tokens, at most `max_windows` at
+// even distances (0 = all); a shorter text is one window. kInvalidArgument: fewer than two tokens,
+// or a context below 2.
+absl::StatusOr<std::vector<absl::Span<const int32_t>>> EvaluationWindows(
+    absl::Span<const int32_t> tokens, int64_t context, int64_t max_windows);
+
 }  // namespace rankine
