@@ -109,6 +109,17 @@ class ExportTest(ImportCase):
         for name, tensor in original.items():
             self.assertTrue(torch.equal(written[name], tensor) and written[name].dtype == tensor.dtype, name)
 
+    def test_pivoted_factors_multiply_out_too(self):
+        run("convert", os.path.join(DATA, "dobi"), self.path("pivoted"), "--pivot", "--dtype", "f32")
+        self.assert_error(run("export", self.path("pivoted"), self.path("out"), "--factors"), "transforms", "--densify")
+        self.run_json("export", self.path("pivoted"), self.path("out"), "--densify", "--dtype", "f32")
+        model = LlamaForCausalLM.from_pretrained(self.path("out"), dtype=torch.float32)
+        tokens, expected = self.golden("dobi")
+        with torch.no_grad():
+            logits = model(tokens).logits[0]
+        # The coefficients are rounded to f32 once more than the factors.
+        self.assertLess((torch.norm(logits - expected) / torch.norm(expected)).item(), 2e-4)
+
     def test_bad_input_is_named(self):
         source = os.path.join(DATA, "ablinear")
         self.assert_error(run("export", source, self.path("out")), "--densify", "--factors")

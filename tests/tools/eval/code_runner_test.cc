@@ -28,8 +28,10 @@ TEST(CodeRunner, PassesWhatReachesItsEnd) {
 TEST(CodeRunner, LeavingEarlyIsNoSuccess) {
   EXPECT_EQ(RunCode("import sys\nsys.exit(0)"), CodeOutcome::kFailed);
   EXPECT_EQ(RunCode("import os\nos._exit(0)"), CodeOutcome::kFailed);
-  EXPECT_EQ(RunCode("import os\nos.write(3, b'0123456789abcdef')\nos._exit(0)"), CodeOutcome::kFailed);
-  EXPECT_EQ(RunCode("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"), CodeOutcome::kFailed);
+  EXPECT_EQ(RunCode("import os\nos.write(3, b'0123456789abcdef')\nos._exit(0)"),
+            CodeOutcome::kFailed);
+  EXPECT_EQ(RunCode("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
+            CodeOutcome::kFailed);
 }
 
 TEST(CodeRunner, StopsWhatTakesTooLong) {
@@ -41,7 +43,8 @@ TEST(CodeRunner, LimitsMemoryAndFiles) {
   EXPECT_EQ(RunCode("x = bytearray(1 << 30)", {.memory_bytes = 256 << 20}), CodeOutcome::kFailed);
   EXPECT_EQ(RunCode("x = bytearray(1 << 20)", {.memory_bytes = 256 << 20}), CodeOutcome::kPassed);
   EXPECT_EQ(RunCode("with open('here', 'w') as f: f.write('x' * 1000)"), CodeOutcome::kPassed);
-  EXPECT_EQ(RunCode("with open('here', 'w') as f: f.write('x' * 5000)", {.file_bytes = 1000}), CodeOutcome::kFailed);
+  EXPECT_EQ(RunCode("with open('here', 'w') as f: f.write('x' * 5000)", {.file_bytes = 1000}),
+            CodeOutcome::kFailed);
 }
 
 TEST(CodeRunner, SeesNothingOfItsCaller) {
@@ -49,16 +52,17 @@ TEST(CodeRunner, SeesNothingOfItsCaller) {
             CodeOutcome::kPassed);
   EXPECT_EQ(RunCode("import sys\nassert sys.stdin.read() == ''"), CodeOutcome::kPassed);
   // Descriptors: the three, the report and the one that lists them.
-  EXPECT_EQ(RunCode("import os\nassert len(os.listdir('/proc/self/fd')) <= 5"), CodeOutcome::kPassed);
+  EXPECT_EQ(RunCode("import os\nassert len(os.listdir('/proc/self/fd')) <= 5"),
+            CodeOutcome::kPassed);
 }
 
 // What the probe promises is what programs find; where the kernel refuses, the probe says so.
 TEST(CodeRunner, IsConfinedAsTheProbeSays) {
   const Confinement confinement = ProbeConfinement();
-  const CodeOutcome offline =
-      RunCode("import socket\nassert all(name == 'lo' for _, name in socket.if_nameindex())\n"
-          "s = socket.socket()\ntry:\n  s.connect(('127.0.0.1', 1))\nexcept OSError as e:\n"
-          "  assert e.errno == 101, e");  // no route, not even to itself
+  const CodeOutcome offline = RunCode(
+      "import socket\nassert all(name == 'lo' for _, name in socket.if_nameindex())\n"
+      "s = socket.socket()\ntry:\n  s.connect(('127.0.0.1', 1))\nexcept OSError as e:\n"
+      "  assert e.errno == 101, e");  // no route, not even to itself
   if (confinement.no_network) {
     EXPECT_EQ(offline, CodeOutcome::kPassed);
   }
