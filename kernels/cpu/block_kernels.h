@@ -29,6 +29,7 @@ struct BlockTileArgs {
   int64_t rows = 0;
   int64_t steps = 0;
   bool first = false;  // chains start at zero, else at c
+  const char* next = nullptr;  // prefetched into L2 while this runs, as many bytes; any address
 };
 
 using BlockTileFn = void (*)(const BlockTileArgs&);

@@ -16,8 +16,6 @@
 namespace rankine {
 namespace {
 
-constexpr int64_t kPrefetchBytes = 2048;
-
 template <int kBy>
 __m256i Shift(__m256i v) {
   if constexpr (kBy > 0) return _mm256_srli_epi16(v, kBy);
@@ -128,9 +126,10 @@ __m256 RowStep(const QuantizedRecord* record, const __m256i* w, const float* sca
 template <int kBits, int kGroup, bool kOffsets, int64_t kStepBytes, class Unpack>
 void RunTile(const BlockTileArgs& args, Unpack unpack) {
   const uint8_t* codes = args.codes;
+  const char* next = args.next;
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
-    for (int64_t i = 0; i < kStepBytes; i += 64)
-      __builtin_prefetch(codes + kPrefetchBytes + i, 0, 2);
+    for (int64_t i = 0; i < kStepBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    next += kStepBytes;
     const int64_t group = kGroup == 64 ? step >> args.group_shift : step * (64 / kGroup);
     const bool fresh = args.first && step == 0;
     for (int half = 0; half < 2; ++half) {

@@ -10,9 +10,6 @@
 namespace rankine {
 namespace {
 
-// How far ahead of its loads a tile prefetches codes, into L2.
-constexpr int64_t kPrefetchBytes = 2048;
-
 template <int kGroup>
 __attribute__((always_inline)) inline __m512i MinusSum(const QuantizedRecord* record, int group) {
   const int32_t* sums = kGroup == 16   ? record->minus_sums16
@@ -84,11 +81,11 @@ __attribute__((always_inline)) inline void RunTile(const BlockTileArgs& args, Un
   constexpr int kGroups = 64 / kGroup;
   const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
   const uint8_t* codes = args.codes;
+  const char* next = args.next;
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
 #pragma GCC unroll 16
-    for (int64_t i = 0; i < kStepBytes; i += 64) {
-      __builtin_prefetch(codes + kPrefetchBytes + i, 0, 2);
-    }
+    for (int64_t i = 0; i < kStepBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    next += kStepBytes;
     __m512i w[16];
     unpack(codes, w);
     const int64_t first_group = kGroup == 64 ? step >> args.group_shift : step * kGroups;
