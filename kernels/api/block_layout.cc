@@ -37,7 +37,7 @@ HeaderNumbers Numbers(const ChunkLayout& chunk, const Encoding& encoding, bool t
 }  // namespace
 
 ChunkLayout LayoutOfChunk(const Encoding& encoding, int64_t columns) {
-  RK_CHECK(columns % kStepColumns == 0 && columns <= kChunkColumns);
+  RK_CHECK(columns % kStepColumns == 0 && columns <= kMaxChunkColumns);
   ChunkLayout chunk{.columns = columns};
   chunk.codes_offset = ChunkHeaderBytes(encoding, columns);
   chunk.step_bytes = ChunkCodeBytes(encoding, kStepColumns);

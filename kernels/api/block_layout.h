@@ -33,14 +33,8 @@ struct ChunkLayout {
   int64_t bytes = 0;
 };
 
-// `columns` is at most kChunkColumns and a multiple of 64.
+// `columns` is at most kMaxChunkColumns and a multiple of 64.
 ChunkLayout LayoutOfChunk(const Encoding& encoding, int64_t columns);
-
-// Columns of chunk `index` of a core with k columns, padded to 64; 0 beyond the last.
-constexpr int64_t ColumnsOfChunk(int64_t k, int64_t index) {
-  const int64_t rest = RoundUp(k, kStepColumns) - index * kChunkColumns;
-  return rest < 0 ? 0 : rest < kChunkColumns ? rest : kChunkColumns;
-}
 
 // Bits of a stored code: those of the lower plane and of the upper one (0 = there is none).
 struct CodePlanes {

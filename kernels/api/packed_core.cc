@@ -1,7 +1,5 @@
 #include "kernels/api/packed_core.h"
 
-#include <algorithm>
-
 #include "kernels/base/check.h"
 
 namespace rankine {
@@ -23,7 +21,7 @@ int64_t NumbersBytes(const Encoding& encoding, int64_t columns, bool two_level) 
 
 int64_t PackedGroupColumns(const Encoding& encoding) {
   RK_CHECK(!encoding.IsFloat());
-  if (encoding.kind == EncodingKind::kE8P) return kChunkColumns;
+  if (encoding.kind == EncodingKind::kE8P) return kMaxChunkColumns;
   return encoding.group == 0 ? 128 : encoding.group;
 }
 
@@ -44,8 +42,8 @@ int64_t ChunkCodeBytes(const Encoding& encoding, int64_t columns) {
 
 int64_t PackedBlockBytes(const Encoding& encoding, int64_t k) {
   int64_t bytes = 0;
-  for (int64_t column = 0; column < k; column += kChunkColumns) {
-    const int64_t columns = std::min(kChunkColumns, RoundUp(k - column, 64));
+  for (int64_t chunk = 0; chunk < NumChunks(k); ++chunk) {
+    const int64_t columns = ColumnsOfChunk(k, chunk);
     bytes += ChunkHeaderBytes(encoding, columns) + ChunkCodeBytes(encoding, columns);
   }
   return bytes;

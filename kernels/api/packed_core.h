@@ -11,7 +11,7 @@
 // zero.
 //
 // Block-encoded cores (dtype kU8): a block of 16 outputs is a run of chunks of kChunkColumns
-// columns (the last one shorter, a multiple of 64), each a header and codes, read as one stream:
+// columns (the last one other, a multiple of 64), each a header and codes, read as one stream:
 //   header  scales [groups][16] as f16 or f32 (two levels: f16 [supers][16], then i8 [groups][16]);
 //           offsets in the same way, where the encoding has them; padded to 64 bytes. e8p: f32 [16]
 //   codes   for each 64 columns 128 x bits bytes, as bit planes of vectors of 64 bytes: byte j of a
@@ -63,6 +63,25 @@ constexpr int64_t PackedBytes(DType dtype, int64_t n, int64_t k) {
 }
 
 inline constexpr int64_t kChunkColumns = 512;
+// A few columns more go to the last chunk rather than to one of their own, whose start would cost
+// more than they do.
+inline constexpr int64_t kMaxChunkColumns = kChunkColumns + 128;
+
+// Chunks of a block with k columns, and the columns of one, padded to 64; 0 beyond the last.
+constexpr int64_t NumChunks(int64_t k) {
+  const int64_t whole = k / kChunkColumns, rest = k % kChunkColumns;
+  return rest == 0 || (whole > 0 && rest <= kMaxChunkColumns - kChunkColumns) ? whole : whole + 1;
+}
+constexpr int64_t ColumnsOfChunk(int64_t k, int64_t index) {
+  if (index >= NumChunks(k)) return 0;
+  return index + 1 < NumChunks(k) ? kChunkColumns : RoundUp(k, 64) - index * kChunkColumns;
+}
+
+// Whether the first `prefix` of k columns are whole chunks, so that a core with k = prefix can be
+// read from the same memory.
+constexpr bool IsPrefixOfChunks(int64_t prefix, int64_t k) {
+  return prefix % kChunkColumns == 0 && prefix / kChunkColumns < NumChunks(k);
+}
 // Columns of a group as packed, and bytes of the header and of the codes of a chunk of `columns`.
 int64_t PackedGroupColumns(const Encoding& encoding);
 int64_t ChunkHeaderBytes(const Encoding& encoding, int64_t columns);

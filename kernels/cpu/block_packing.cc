@@ -120,9 +120,9 @@ void PackE8PStep(const BlockPart& part, int64_t column, uint8_t* out) {
 void PackE8PPart(const BlockPart& part) {
   const BlockRows& source = *part.source;
   char* chunk = part.block;
-  for (int64_t column = 0; column < source.cols; column += kChunkColumns) {
-    const ChunkLayout layout =
-        LayoutOfChunk(source.encoding, ColumnsOfChunk(source.cols, column / kChunkColumns));
+  for (int64_t index = 0; index < NumChunks(source.cols); ++index) {
+    const ChunkLayout layout = LayoutOfChunk(source.encoding, ColumnsOfChunk(source.cols, index));
+    const int64_t column = index * kChunkColumns;
     std::fill_n(reinterpret_cast<float*>(chunk) + part.first_lane, part.rows, source.scales[0]);
     auto* codes = reinterpret_cast<uint8_t*>(chunk + layout.codes_offset);
     for (int64_t c = 0; c < layout.columns; c += kStepColumns, codes += layout.step_bytes) {
@@ -137,9 +137,9 @@ void PackPart(const BlockPart& part) {
   const BlockRows& source = *part.source;
   const int bits = CodeBits(source.encoding);
   char* chunk = part.block;
-  for (int64_t column = 0; column < source.cols; column += kChunkColumns) {
-    const ChunkLayout layout =
-        LayoutOfChunk(source.encoding, ColumnsOfChunk(source.cols, column / kChunkColumns));
+  for (int64_t index = 0; index < NumChunks(source.cols); ++index) {
+    const ChunkLayout layout = LayoutOfChunk(source.encoding, ColumnsOfChunk(source.cols, index));
+    const int64_t column = index * kChunkColumns;
     PackNumbers(part, layout, layout.scales, column, source.scales, source.scale_codes, chunk);
     if (layout.offsets.present) {
       PackNumbers(part, layout, layout.offsets, column, source.offsets, source.offset_codes, chunk);
@@ -189,10 +189,10 @@ void GatherBlockRow(const PackedCore& core, int64_t row, float* out) {
   const Encoding& encoding = core.encoding;
   const int64_t lane = row % kBlockRows;
   const char* chunk = static_cast<const char*>(core.data) + row / kBlockRows * core.block_stride;
-  float scales[kChunkColumns / 16 * kBlockRows], offsets[kChunkColumns / 16 * kBlockRows];
-  for (int64_t column = 0; column < core.k; column += kChunkColumns) {
-    const ChunkLayout layout =
-        LayoutOfChunk(encoding, ColumnsOfChunk(core.k, column / kChunkColumns));
+  float scales[kMaxChunkColumns / 16 * kBlockRows], offsets[kMaxChunkColumns / 16 * kBlockRows];
+  for (int64_t index = 0; index < NumChunks(core.k); ++index) {
+    const ChunkLayout layout = LayoutOfChunk(encoding, ColumnsOfChunk(core.k, index));
+    const int64_t column = index * kChunkColumns;
     ReadHeader(layout, layout.scales, chunk, scales);
     if (layout.offsets.present) ReadHeader(layout, layout.offsets, chunk, offsets);
     const auto* codes = reinterpret_cast<const uint8_t*>(chunk + layout.codes_offset);

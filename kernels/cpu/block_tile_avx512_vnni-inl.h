@@ -35,76 +35,140 @@ __attribute__((always_inline)) inline void AddProducts(__m512i w, const int8_t* 
 // there are registers to rename.
 constexpr int kChains = 4;
 
-// The exact dot product of the quads of one group.
-template <int kQuads>
+// How the quads of a step come out of the unpacking: kOfQuad says by how many bits the codes of a
+// quad are too large. A shift of a sum is cheaper than one of every register of codes as long as
+// few rows share them.
+struct NoShifts {
+  static constexpr int kOfQuad[16] = {};
+};
+
+template <int kBy>
+__attribute__((always_inline)) inline __m512i ShiftSum(__m512i sum) {
+  if constexpr (kBy > 0) return _mm512_srai_epi32(sum, kBy);
+  if constexpr (kBy < 0) return _mm512_slli_epi32(sum, -kBy);
+  return sum;
+}
+
+// dot[0] becomes the sum of chains, chain p of codes that are too large by kShift[kFirst + p *
+// kLength] bits.
+template <class Shifts, int kFirst, int kLength, int kParts, int kPart = 0>
+__attribute__((always_inline)) inline void AddChains(__m512i* dot) {
+  dot[kPart] = ShiftSum<Shifts::kOfQuad[kFirst + kPart * kLength]>(dot[kPart]);
+  if constexpr (kPart > 0) dot[0] = _mm512_add_epi32(dot[0], dot[kPart]);
+  if constexpr (kPart + 1 < kParts) AddChains<Shifts, kFirst, kLength, kParts, kPart + 1>(dot);
+}
+
+// The exact dot product of the kQuads quads of one group from kFirst on; each chain takes quads in
+// a row, whose shifts are the same.
+template <class Shifts, int kFirst, int kQuads>
 __attribute__((always_inline)) inline __m512i Dot(__m512i start, const __m512i* w,
                                                   const int8_t* codes) {
-  constexpr int kParts = kQuads * kChains / 16;
+  constexpr int kParts = kQuads * kChains / 16, kLength = kQuads / kParts;
   __m512i dot[kParts];
-  dot[0] = start;
+  dot[0] = ShiftSum<-Shifts::kOfQuad[kFirst]>(start);
 #pragma GCC unroll 4
   for (int p = 1; p < kParts; ++p) dot[p] = _mm512_setzero_si512();
-#pragma GCC unroll 16
-  for (int q = 0; q < kQuads; ++q) {
-    AddProducts(w[q], codes + 4 * q, &dot[q % kParts]);
-  }
 #pragma GCC unroll 4
-  for (int p = 1; p < kParts; ++p) dot[0] = _mm512_add_epi32(dot[0], dot[p]);
+  for (int i = 0; i < kLength; ++i) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kParts; ++p) {
+      const int quad = kFirst + p * kLength + i;
+      AddProducts(w[quad], codes + 4 * quad, &dot[p]);
+    }
+  }
+  AddChains<Shifts, kFirst, kLength, kParts>(dot);
   return dot[0];
 }
 
-// One row of one step: the sum over its groups.
+// Weights of one step, unpacked: sixteen quads and the scales and offsets of its groups.
 template <int kGroup, bool kOffsets>
+struct StepWeights {
+  static constexpr int kGroups = 64 / kGroup;
+  __m512i w[16];
+  __m512 scales[kGroups], offsets[kGroups];
+};
+
+// One row of one step: the sum over its groups from g on.
+template <class Shifts, int kGroup, bool kOffsets, int kG = 0>
 __attribute__((always_inline)) inline __m512 RowStep(const QuantizedRecord* record,
-                                                     const __m512i* w, const __m512* scales,
-                                                     const __m512* offsets, __m128i zero_bits) {
-  constexpr int kGroups = 64 / kGroup, kQuads = kGroup / 4;
-  __m512 sum = _mm512_setzero_ps();
-#pragma GCC unroll 4
-  for (int g = 0; g < kGroups; ++g) {
-    const __m512i minus_sum = MinusSum<kGroup>(record, g);
-    const __m512i start =
-        kOffsets ? _mm512_setzero_si512() : _mm512_sll_epi32(minus_sum, zero_bits);
-    const __m512 exact =
-        _mm512_cvtepi32_ps(Dot<kQuads>(start, w + g * kQuads, record->codes + g * kGroup));
-    sum = g == 0 ? _mm512_mul_ps(exact, scales[g]) : _mm512_fmadd_ps(exact, scales[g], sum);
-    if constexpr (kOffsets) {
-      sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minus_sum), offsets[g], sum);
-    }
+                                                     const StepWeights<kGroup, kOffsets>& weights,
+                                                     __m128i zero_bits, __m512 sum) {
+  constexpr int kQuads = kGroup / 4;
+  const __m512i minus_sum = MinusSum<kGroup>(record, kG);
+  const __m512i start = kOffsets ? _mm512_setzero_si512() : _mm512_sll_epi32(minus_sum, zero_bits);
+  const __m512 exact =
+      _mm512_cvtepi32_ps(Dot<Shifts, kG * kQuads, kQuads>(start, weights.w, record->codes));
+  sum = kG == 0 ? _mm512_mul_ps(exact, weights.scales[kG])
+                : _mm512_fmadd_ps(exact, weights.scales[kG], sum);
+  if constexpr (kOffsets) {
+    sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minus_sum), weights.offsets[kG], sum);
+  }
+  if constexpr ((kG + 1) * kGroup < 64) {
+    return RowStep<Shifts, kGroup, kOffsets, kG + 1>(record, weights, zero_bits, sum);
   }
   return sum;
 }
 
-// Unpack(codes, w) fills the sixteen quads of a step, whose codes take kStepBytes.
-template <int kGroup, bool kOffsets, int64_t kStepBytes, class Unpack>
-__attribute__((always_inline)) inline void RunTile(const BlockTileArgs& args, Unpack unpack) {
-  constexpr int kGroups = 64 / kGroup;
-  const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
-  const uint8_t* codes = args.codes;
-  const char* next = args.next;
-  for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
+// Codes(codes, w) fills the sixteen quads of a step, whose codes take Codes::kBytes.
+template <class Codes, int kGroup, bool kOffsets>
+__attribute__((always_inline)) inline void LoadStep(const BlockTileArgs& args, int64_t step,
+                                                    const Codes& unpack,
+                                                    StepWeights<kGroup, kOffsets>* weights) {
 #pragma GCC unroll 16
-    for (int64_t i = 0; i < kStepBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
-    next += kStepBytes;
-    __m512i w[16];
-    unpack(codes, w);
-    const int64_t first_group = kGroup == 64 ? step >> args.group_shift : step * kGroups;
-    __m512 scales[kGroups], offsets[kGroups];
+  for (int64_t i = 0; i < Codes::kBytes; i += 64) {
+    __builtin_prefetch(args.next + step * Codes::kBytes + i, 0, 2);
+  }
+  unpack(args.codes + step * Codes::kBytes, weights->w);
+  constexpr int kGroups = StepWeights<kGroup, kOffsets>::kGroups;
+  const int64_t first_group = kGroup == 64 ? step >> args.group_shift : step * kGroups;
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) {
-      scales[g] = _mm512_loadu_ps(args.scales + (first_group + g) * kBlockRows);
-      if constexpr (kOffsets) {
-        offsets[g] = _mm512_loadu_ps(args.offsets + (first_group + g) * kBlockRows);
-      }
+  for (int g = 0; g < kGroups; ++g) {
+    weights->scales[g] = _mm512_loadu_ps(args.scales + (first_group + g) * kBlockRows);
+    if constexpr (kOffsets) {
+      weights->offsets[g] = _mm512_loadu_ps(args.offsets + (first_group + g) * kBlockRows);
     }
-    const char* x = args.x + step * static_cast<int64_t>(sizeof(QuantizedRecord));
+  }
+}
+
+// A row's chain after one more step.
+template <class Shifts, int kGroup, bool kOffsets>
+__attribute__((always_inline)) inline __m512 AddStep(const char* x,
+                                                     const StepWeights<kGroup, kOffsets>& weights,
+                                                     __m128i zero_bits, __m512 chain) {
+  const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
+  const __m512 sum =
+      RowStep<Shifts, kGroup, kOffsets>(record, weights, zero_bits, _mm512_setzero_ps());
+  return _mm512_fmadd_ps(sum, _mm512_set1_ps(record->scale), chain);
+}
+
+constexpr int64_t kRecordBytes = sizeof(QuantizedRecord);
+
+// One row: its chain stays in a register.
+template <class Codes, int kGroup, bool kOffsets>
+__attribute__((always_inline)) inline void RunRow(const BlockTileArgs& args, const Codes& unpack) {
+  const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
+  __m512 chain = args.first ? _mm512_setzero_ps() : _mm512_loadu_ps(args.c);
+  for (int64_t step = 0; step < args.steps; ++step) {
+    StepWeights<kGroup, kOffsets> weights;
+    LoadStep<Codes>(args, step, unpack, &weights);
+    chain =
+        AddStep<typename Codes::Shifts>(args.x + step * kRecordBytes, weights, zero_bits, chain);
+  }
+  _mm512_storeu_ps(args.c, chain);
+}
+
+template <class Codes, int kGroup, bool kOffsets>
+__attribute__((always_inline)) inline void RunRows(const BlockTileArgs& args, const Codes& unpack) {
+  const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
+  for (int64_t step = 0; step < args.steps; ++step) {
+    StepWeights<kGroup, kOffsets> weights;
+    LoadStep<Codes>(args, step, unpack, &weights);
+    const char* x = args.x + step * kRecordBytes;
     const bool fresh = args.first && step == 0;
     for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
-      const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
       float* c = args.c + r * kBlockRows;
       const __m512 chain = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c);
-      const __m512 sum = RowStep<kGroup, kOffsets>(record, w, scales, offsets, zero_bits);
-      _mm512_storeu_ps(c, _mm512_fmadd_ps(sum, _mm512_set1_ps(record->scale), chain));
+      _mm512_storeu_ps(c, AddStep<typename Codes::Shifts>(x, weights, zero_bits, chain));
     }
   }
 }

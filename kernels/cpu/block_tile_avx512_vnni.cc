@@ -5,6 +5,8 @@
 // of headers must not be compiled for an instruction set that other files do not have.
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/block_kernels.h"
 #include "kernels/cpu/block_tile_select.h"
@@ -54,29 +56,71 @@ __attribute__((always_inline)) inline __m512i CodesOfQuad(const uint8_t* codes) 
   return w;
 }
 
-template <int kBits, int kQuad = 0>
-__attribute__((always_inline)) inline void UnpackStep(const uint8_t* codes, __m512i* w) {
-  w[kQuad] = CodesOfQuad<kBits, kQuad>(codes);
-  if constexpr (kQuad + 1 < 16) UnpackStep<kBits, kQuad + 1>(codes, w);
-}
+// Codes of affine encodings as they are.
+template <int kBits>
+struct WholeCodes {
+  static constexpr int64_t kBytes = 128 * kBits;
+  using Shifts = NoShifts;
+
+  __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
+    Unpack<0>(codes, w);
+  }
+  template <int kQuad>
+  __attribute__((always_inline)) static void Unpack(const uint8_t* codes, __m512i* w) {
+    w[kQuad] = CodesOfQuad<kBits, kQuad>(codes);
+    if constexpr (kQuad + 1 < 16) Unpack<kQuad + 1>(codes, w);
+  }
+};
+
+// Codes of a single plane (2 or 4 bits) masked where they stand in their bytes.
+template <int kBits>
+struct CodesInPlace {
+  static constexpr int64_t kBytes = 128 * kBits;
+  static constexpr int kVectors = 2 * kBits;
+  struct Shifts {
+    static constexpr int Of(int quad) { return quad / kVectors * kBits; }
+    static constexpr int kOfQuad[16] = {Of(0),  Of(1),  Of(2),  Of(3), Of(4),  Of(5),
+                                        Of(6),  Of(7),  Of(8),  Of(9), Of(10), Of(11),
+                                        Of(12), Of(13), Of(14), Of(15)};
+  };
+
+  __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      __m512i vector = Vector(codes, v);
+      // One load for all quads: loads are what a row alone has most of.
+      __asm__("" : "+v"(vector));
+#pragma GCC unroll 4
+      for (int part = 0; part < 8 / kBits; ++part) {
+        const int mask = ((1 << kBits) - 1) << (part * kBits);
+        w[v + part * kVectors] = _mm512_and_si512(vector, _mm512_set1_epi8(mask));
+      }
+    }
+  }
+};
 
 template <int kBits, int kGroup, bool kOffsets>
 void Tile(const BlockTileArgs& args) {
-  RunTile<kGroup, kOffsets, 128 * kBits>(
-      args, [](const uint8_t* codes, __m512i* w)
-                __attribute__((always_inline)) { UnpackStep<kBits>(codes, w); });
+  using RowCodes =
+      std::conditional_t<kBits == 2 || kBits == 4, CodesInPlace<kBits>, WholeCodes<kBits>>;
+  if (args.rows == 1) return RunRow<RowCodes, kGroup, kOffsets>(args, {});
+  RunRows<WholeCodes<kBits>, kGroup, kOffsets>(args, {});
 }
 
 // For machines without AVX512-VBMI: codewords are unpacked to memory one by one.
-void E8PTile(const BlockTileArgs& args) {
-  RunTile<64, false, 256>(
-      args, [](const uint8_t* codes, __m512i* w) __attribute__((always_inline)) {
-        alignas(64) uint8_t quads[kStepColumns * kBlockRows];
-        UnpackE8PStep(codes, quads);
+struct E8PCodes {
+  static constexpr int64_t kBytes = 256;
+  using Shifts = NoShifts;
+
+  __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
+    alignas(64) uint8_t quads[kStepColumns * kBlockRows];
+    UnpackE8PStep(codes, quads);
 #pragma GCC unroll 16
-        for (int q = 0; q < 16; ++q) w[q] = Vector(quads, q);
-      });
-}
+    for (int q = 0; q < 16; ++q) w[q] = Vector(quads, q);
+  }
+};
+
+void E8PTile(const BlockTileArgs& args) { RunRows<E8PCodes, 64, false>(args, {}); }
 
 template <int kBits, int kGroup, bool kOffsets>
 struct Tiles {

@@ -104,15 +104,24 @@ __attribute__((always_inline)) inline void UnpackOctets(const Tables& t, const u
   w[3] = _mm512_castps_si512(_mm512_shuffle_ps(a1, b1, 0xdd));
 }
 
+struct Codes {
+  static constexpr int64_t kBytes = 256;
+  using Shifts = NoShifts;
+
+  __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
+    UnpackOctets(tables, codes, w);
+    UnpackOctets(tables, codes + 64, w + 4);
+    UnpackOctets(tables, codes + 128, w + 8);
+    UnpackOctets(tables, codes + 192, w + 12);
+  }
+
+  Tables tables;
+};
+
 void Tile(const BlockTileArgs& args) {
-  const Tables tables = LoadTables();
-  RunTile<64, false, 256>(
-      args, [&](const uint8_t* codes, __m512i* w) __attribute__((always_inline)) {
-        UnpackOctets(tables, codes, w);
-        UnpackOctets(tables, codes + 64, w + 4);
-        UnpackOctets(tables, codes + 128, w + 8);
-        UnpackOctets(tables, codes + 192, w + 12);
-      });
+  const Codes codes{.tables = LoadTables()};
+  if (args.rows == 1) return RunRow<Codes, 64, false>(args, codes);
+  RunRows<Codes, 64, false>(args, codes);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace rankine {
 namespace {
 
-constexpr int64_t kMaxGroups = kChunkColumns / 16;
+constexpr int64_t kMaxGroups = kMaxChunkColumns / 16;
 
 class EncodedRun {
  public:
@@ -39,7 +39,7 @@ class EncodedRun {
     plan_.encoded.kernels.tile(tile_);
   }
 
-  // The same with float activations, in `x` [rows][kChunkColumns] as f32.
+  // The same with float activations, in `x` [rows][kMaxChunkColumns] as f32.
   void Widened(int64_t block, int64_t chunk, const float* x, int64_t rows, float* c) {
     const ChunkLayout& layout = ReadHeaders(block, chunk);
     plan_.encoded.kernels.widen({.codes = tile_.codes,
@@ -54,8 +54,8 @@ class EncodedRun {
       const int64_t now = std::min(max_rows, rows - row);
       plan_.kernels->stream.single[now](
           {.w = reinterpret_cast<const char*>(weights_),
-           .x = reinterpret_cast<const char*>(x + row * kChunkColumns),
-           .x_stride = kChunkColumns * sizeof(float),
+           .x = reinterpret_cast<const char*>(x + row * kMaxChunkColumns),
+           .x_stride = kMaxChunkColumns * sizeof(float),
            .c = c + row * kBlockRows,
            .c_stride = kBlockRows,
            .steps = layout.columns,
@@ -67,9 +67,9 @@ class EncodedRun {
   // Columns of a chunk of `rows` as f32, zero beyond the last column.
   void LoadX(int64_t chunk, Range rows, float* x) const {
     const int64_t first = chunk * kChunkColumns;
-    const int64_t count = std::min(kChunkColumns, plan_.product->weights.k - first);
+    const int64_t count = std::min(Layout(chunk).columns, plan_.product->weights.k - first);
     for (int64_t r = 0; r < rows.size(); ++r) {
-      float* row = x + r * kChunkColumns;
+      float* row = x + r * kMaxChunkColumns;
       plan_.kernels->load_x(plan_.product->x, rows.begin + r, first, count,
                             reinterpret_cast<char*>(row));
       std::fill(row + count, row + Layout(chunk).columns, 0.0f);
@@ -98,7 +98,7 @@ class EncodedRun {
   BlockTileArgs tile_;
   alignas(64) float scales_[kMaxGroups * kBlockRows];
   alignas(64) float offsets_[kMaxGroups * kBlockRows];
-  alignas(64) float weights_[kChunkColumns * kBlockRows];
+  alignas(64) float weights_[kMaxChunkColumns * kBlockRows];
 };
 
 bool IsQuantized(const Plan& plan) { return plan.product->x.dtype == DType::kI8; }
@@ -155,7 +155,7 @@ class BlockGroup {
   const Range rows_;
   EncodedRun run_;
   alignas(64) float c_[kMaxPanelBlocks][kEncodedPanelRows * kBlockRows];
-  alignas(64) float x_[kEncodedPanelRows * kChunkColumns];
+  alignas(64) float x_[kEncodedPanelRows * kMaxChunkColumns];
 };
 
 }  // namespace
@@ -166,7 +166,7 @@ void PrepareEncoded(Plan* plan) {
   RK_CHECK(core.k > 0);
   RK_CHECK((IsQuantized(*plan) ? reinterpret_cast<void*>(encoded.kernels.tile)
                                : reinterpret_cast<void*>(encoded.kernels.widen)) != nullptr);
-  encoded.num_chunks = CeilDiv(core.k, kChunkColumns);
+  encoded.num_chunks = NumChunks(core.k);
   encoded.chunk = LayoutOfChunk(core.encoding, kChunkColumns);
   encoded.last_chunk = LayoutOfChunk(core.encoding, ColumnsOfChunk(core.k, encoded.num_chunks - 1));
 }

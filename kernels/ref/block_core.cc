@@ -1,5 +1,6 @@
 #include "kernels/ref/block_core.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/api/block_layout.h"
@@ -19,13 +20,13 @@ struct Position {
 Position Locate(const PackedCore& core, int64_t row, int64_t col) {
   Position p;
   p.chunk = static_cast<char*>(core.data) + row / kBlockRows * core.block_stride;
-  const int64_t index = col / kChunkColumns;
+  const int64_t index = std::min(col / kChunkColumns, NumChunks(core.k) - 1);
   for (int64_t i = 0; i <= index; ++i) {
     if (i > 0) p.chunk += p.layout.bytes;
     p.layout = LayoutOfChunk(core.encoding, ColumnsOfChunk(core.k, i));
   }
   p.lane = row % kBlockRows;
-  p.column = col % kChunkColumns;
+  p.column = col - index * kChunkColumns;
   return p;
 }
 

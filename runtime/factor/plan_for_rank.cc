@@ -64,11 +64,11 @@ absl::StatusOr<ContractionPlan> LinearGroup::PlanForRank(int64_t rank) const {
     for (const PlanProduct& whole : step.products) {
       const PackedCore& core = cores_[whole.core];
       for (PlanProduct& p : Cut(plan_, core, whole, rank)) {
-        if (core.dtype == DType::kU8 && p.k != whole.k && p.k % kChunkColumns != 0) {
+        if (core.dtype == DType::kU8 && p.k != whole.k && !IsPrefixOfChunks(p.k, whole.k)) {
           return absl::InvalidArgumentError(
               absl::StrCat(matrices_[whole.sorted_columns_matrix].name, ": rank ", rank,
-                           " is not a multiple of ", kChunkColumns,
-                           ", as a block-encoded core that sums the rank needs"));
+                           " does not end at a chunk of ", kChunkColumns,
+                           " columns, as a block-encoded core that sums the rank needs"));
         }
         products.push_back(std::move(p));
       }

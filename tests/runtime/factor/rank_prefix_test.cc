@@ -45,10 +45,10 @@ TEST_F(RankPrefixTest, LowRankTermsBesideABlockEncodedOne) {
 }
 
 TEST_F(RankPrefixTest, BlockEncodedFactorsTakeWholeChunksOfTheSummedRank) {
-  const FactoredMatrix m = RandomSvd(&source_, "w", 1100, 1200, 544, kInt4, 1);
+  const FactoredMatrix m = RandomSvd(&source_, "w", 1100, 1200, 656, kInt4, 1);
   const LinearGroup group =
       Load({m}, {.weight_dtype = DType::kF32, .compute = DType::kF32, .int8_blocks = false});
-  EXPECT_THAT(ErrorOf(group, 256), HasSubstr("w: rank 256 is not a multiple of 512"));
+  EXPECT_THAT(ErrorOf(group, 256), HasSubstr("w: rank 256 does not end at a chunk of 512"));
   const auto plan = group.PlanForRank(512);
   ASSERT_TRUE(plan.ok()) << plan.status();
   ExpectMatches(group, 2, F32Roundoff(1800), &*plan, 512);
