@@ -1,7 +1,9 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,6 +37,26 @@ void WaitWhileEqual(const std::atomic<T>& value, T old, bool may_spin) {
     } while (Clock::now() < deadline);
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+// The cores this process may run on.
+std::vector<int> Cores() {
+  std::vector<int> cores;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
+// Where the system refuses, the thread stays free: pinning changes no result.
+void Pin(std::thread& thread, int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
 }
 
 }  // namespace
@@ -79,13 +101,18 @@ struct ThreadPool::Impl {
   }
 };
 
-ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>()) {
+ThreadPool::ThreadPool(int num_threads, bool pin) : impl_(std::make_unique<Impl>()) {
   RK_CHECK(num_threads >= 1);
   // With more threads than cores a spinning thread would hold the core that the awaited one needs.
   impl_->may_spin = num_threads <= DefaultNumThreads();
   impl_->workers.reserve(num_threads - 1);
   for (int thread = 1; thread < num_threads; ++thread) {
     impl_->workers.emplace_back([impl = impl_.get(), thread] { impl->Work(thread); });
+  }
+  const std::vector<int> cores = Cores();
+  if (!pin || static_cast<int>(cores.size()) < num_threads) return;
+  for (int thread = 1; thread < num_threads; ++thread) {
+    Pin(impl_->workers[thread - 1], cores[thread]);
   }
 }
 
@@ -107,10 +134,10 @@ void ThreadPool::Run(Function function, void* context) {
 }
 
 int DefaultNumThreads() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  const auto cores = static_cast<int>(Cores().size());
+  return cores > 0 ? cores : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
+
+bool HasOwnCores() { return static_cast<long>(Cores().size()) < sysconf(_SC_NPROCESSORS_ONLN); }
 
 }  // namespace rankine

@@ -13,8 +13,10 @@ namespace rankine {
 
 class ThreadPool {
  public:
-  // num_threads >= 1, the caller included: num_threads - 1 threads are started.
-  explicit ThreadPool(int num_threads);
+  // num_threads >= 1, the caller included: num_threads - 1 threads are started. `pin`: each stays on
+  // a core of its own among those that this process may run on, all but the first, which is left to
+  // the caller; without effect when there are fewer cores than threads.
+  explicit ThreadPool(int num_threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -40,6 +42,9 @@ class ThreadPool {
 
 // Threads to use by default: the cores this process may run on.
 int DefaultNumThreads();
+// Whether this process was given some of the machine's cores (taskset, a cpuset), so that pinning
+// its threads there is in nobody's way. Two programs that pin on all cores share the first ones.
+bool HasOwnCores();
 
 // Hands out chunks [begin, end) of [0, count) to threads that ask; which thread gets which chunk
 // never changes a result, because every output element is computed whole by one thread.

@@ -16,7 +16,7 @@ constexpr int kMaxThreads = 1024;
 
 class CpuDevice final : public Device {
  public:
-  CpuDevice(const OpTable& ops, int num_threads) : ops_(ops), pool_(num_threads) {}
+  CpuDevice(const OpTable& ops, int num_threads, bool pin) : ops_(ops), pool_(num_threads, pin) {}
 
   absl::StatusOr<void*> Allocate(int64_t bytes) override { return memory_.Allocate(bytes); }
   void Free(void* data, int64_t bytes) override { memory_.Free(data, bytes); }
@@ -65,7 +65,7 @@ absl::StatusOr<std::unique_ptr<Device>> MakeCpuDevice(const CpuOptions& options)
   absl::StatusOr<const OpTable*> ops = ChooseOps(options.isa);
   if (!ops.ok()) return ops.status();
   const int threads = options.num_threads > 0 ? options.num_threads : DefaultNumThreads();
-  return std::make_unique<CpuDevice>(**ops, threads);
+  return std::make_unique<CpuDevice>(**ops, threads, options.pin_threads.value_or(HasOwnCores()));
 }
 
 }  // namespace rankine

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -54,6 +55,8 @@ class Buffer {
 
 struct CpuOptions {
   int num_threads = 0;  // 0 = the cores this process may run on
+  // Threads of the pool stay on cores of their own; absent: where the process was given cores.
+  std::optional<bool> pin_threads;
   std::string isa;  // "avx2", "avx512", "avx512-bf16" or "ref"; empty = the best, or RANKINE_ISA
 };
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -31,6 +32,37 @@ TEST(ThreadPoolTest, RunSeesWhatTheCallerWroteAndTheCallerSeesWhatThreadsWrote) 
     pool.Run([&](int thread) { output[thread] = input * (thread + 1); });
     for (int thread = 0; thread < 4; ++thread) ASSERT_EQ(output[thread], run * (thread + 1));
   }
+}
+
+// The caller stays free; every other thread has one core, each another.
+TEST(ThreadPoolTest, PinsEachThreadToACoreOfItsOwnWhereThereAreEnough) {
+  const int cores = DefaultNumThreads();
+  std::vector<cpu_set_t> sets(cores);
+  ThreadPool pool(cores, true);
+  pool.Run([&](int thread) {
+    CPU_ZERO(&sets[thread]);
+    ASSERT_EQ(sched_getaffinity(0, sizeof(cpu_set_t), &sets[thread]), 0);
+  });
+  EXPECT_EQ(CPU_COUNT(&sets[0]), cores);
+  for (int thread = 1; thread < cores; ++thread) {
+    EXPECT_EQ(CPU_COUNT(&sets[thread]), 1);
+    for (int other = 1; other < thread; ++other) {
+      EXPECT_FALSE(CPU_EQUAL(&sets[thread], &sets[other]));
+    }
+  }
+}
+
+TEST(ThreadPoolTest, PinsNothingWithMoreThreadsThanCores) {
+  const int threads = DefaultNumThreads() + 1;
+  std::vector<int> counts(threads);
+  ThreadPool pool(threads, true);
+  pool.Run([&](int thread) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+    counts[thread] = CPU_COUNT(&set);
+  });
+  for (int count : counts) EXPECT_EQ(count, DefaultNumThreads());
 }
 
 // Longer pauses than threads spin for: they sleep, and must wake.

@@ -17,6 +17,9 @@ void ModelFlags::AddComputeTo(CLI::App& command) {
                      "Weights in memory: f32, f16, bf16 (default: as stored)");
   command.add_option("--threads", threads, "Threads (default: the cores this process may run on)")
       ->check(CLI::Range(1, 1024));
+  command.add_flag("--pin-threads", pin_threads,
+                   "Keep each thread on a core of its own (default: where the process may use only "
+                   "some of the machine's cores)");
   command.add_option("--isa", isa,
                      "Instruction set: avx2, avx512, avx512-bf16, ref (default: the best)");
   command
@@ -85,7 +88,9 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags&
   auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) return checkpoint.status();
   opened.checkpoint = *std::move(checkpoint);
-  auto device = MakeCpuDevice({.num_threads = flags.threads, .isa = flags.isa});
+  CpuOptions device_options{.num_threads = flags.threads, .isa = flags.isa};
+  if (flags.pin_threads) device_options.pin_threads = true;
+  auto device = MakeCpuDevice(device_options);
   if (!device.ok()) return device.status();
   opened.device = *std::move(device);
   auto model = LoadModel(*opened.checkpoint, *opened.device, *options);

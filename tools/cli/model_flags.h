@@ -25,6 +25,7 @@ struct ModelFlags {
   std::string kv_dtype;      // f32, f16, bf16, int8; empty = f32 where all else is f32, or f16
   std::string isa;
   int threads = 0;
+  bool pin_threads = false;  // else where the process was given cores
   int64_t extra_weight_bytes = 0;
 
   void AddTo(CLI::App& command);
