@@ -25,6 +25,7 @@ struct BlockTileArgs {
   int zero_bits = 0;               // log2 of the zero code; unused with offsets
   const char* x = nullptr;         // records of the first row, at the first step
   int64_t x_stride = 0;            // bytes between rows
+  int64_t x_step = 0;              // bytes between the records of a row
   float* c = nullptr;              // chains [rows][16]
   int64_t rows = 0;
   int64_t steps = 0;

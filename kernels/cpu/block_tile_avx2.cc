@@ -136,7 +136,7 @@ void RunTile(const BlockTileArgs& args, Unpack unpack) {
       alignas(32) __m256i w[16];
       unpack(codes, half, w);
       const int64_t number = group * kBlockRows + 8 * half;
-      const char* x = args.x + step * static_cast<int64_t>(sizeof(QuantizedRecord));
+      const char* x = args.x + step * args.x_step;
       for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
         const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
         float* c = args.c + r * kBlockRows + 8 * half;

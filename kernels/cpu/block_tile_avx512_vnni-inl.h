@@ -141,8 +141,6 @@ __attribute__((always_inline)) inline __m512 AddStep(const char* x,
   return _mm512_fmadd_ps(sum, _mm512_set1_ps(record->scale), chain);
 }
 
-constexpr int64_t kRecordBytes = sizeof(QuantizedRecord);
-
 // One row: its chain stays in a register.
 template <class Codes, int kGroup, bool kOffsets>
 __attribute__((always_inline)) inline void RunRow(const BlockTileArgs& args, const Codes& unpack) {
@@ -152,7 +150,7 @@ __attribute__((always_inline)) inline void RunRow(const BlockTileArgs& args, con
     StepWeights<kGroup, kOffsets> weights;
     LoadStep<Codes>(args, step, unpack, &weights);
     chain =
-        AddStep<typename Codes::Shifts>(args.x + step * kRecordBytes, weights, zero_bits, chain);
+        AddStep<typename Codes::Shifts>(args.x + step * args.x_step, weights, zero_bits, chain);
   }
   _mm512_storeu_ps(args.c, chain);
 }
@@ -163,7 +161,7 @@ __attribute__((always_inline)) inline void RunRows(const BlockTileArgs& args, co
   for (int64_t step = 0; step < args.steps; ++step) {
     StepWeights<kGroup, kOffsets> weights;
     LoadStep<Codes>(args, step, unpack, &weights);
-    const char* x = args.x + step * kRecordBytes;
+    const char* x = args.x + step * args.x_step;
     const bool fresh = args.first && step == 0;
     for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
       float* c = args.c + r * kBlockRows;

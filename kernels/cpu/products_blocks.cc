@@ -10,13 +10,14 @@
 namespace rankine {
 namespace {
 
+constexpr int64_t kRecordBytes = sizeof(QuantizedRecord);
+constexpr int64_t kRecordsOfChunk = kChunkColumns / kRecordColumns;
 constexpr int64_t kMaxGroups = kMaxChunkColumns / 16;
 
 class EncodedRun {
  public:
   explicit EncodedRun(const Plan& plan) : plan_(plan) {
     const Encoding& encoding = plan.product->weights.encoding;
-    tile_ = {.x_stride = plan.product->x.stride};
     while (kStepColumns << tile_.group_shift < plan.encoded.chunk.group) ++tile_.group_shift;
     while (1 << tile_.zero_bits < encoding.ZeroCode()) ++tile_.zero_bits;
   }
@@ -28,15 +29,33 @@ class EncodedRun {
   // Chains of rows [first_row, + rows) with one chunk of one block; `next` is prefetched.
   void Quantized(int64_t block, int64_t chunk, Range rows, const char* next, float* c) {
     const ChunkLayout& layout = ReadHeaders(block, chunk);
-    tile_.x =
-        static_cast<const char*>(plan_.product->x.data) + rows.begin * tile_.x_stride +
-        chunk * kChunkColumns / kRecordColumns * static_cast<int64_t>(sizeof(QuantizedRecord));
     tile_.c = c;
     tile_.rows = rows.size();
     tile_.steps = layout.columns / kStepColumns;
     tile_.first = chunk == 0;
     tile_.next = next;
     plan_.encoded.kernels.tile(tile_);
+  }
+
+  // Records of a chunk of `rows`, as they lie.
+  void PointX(int64_t chunk, Range rows) {
+    tile_.x = static_cast<const char*>(plan_.product->x.data) +
+              rows.begin * plan_.product->x.stride + chunk * kRecordsOfChunk * kRecordBytes;
+    tile_.x_stride = plan_.product->x.stride;
+    tile_.x_step = kRecordBytes;
+  }
+  // The same copied to `copy` [records][rows]: with many rows a tile reads one record of each, and
+  // records a multiple of 2 kB apart would evict each other from L1.
+  void CopyX(int64_t chunk, Range rows, QuantizedRecord* copy) {
+    PointX(chunk, rows);
+    const int64_t steps = Layout(chunk).columns / kStepColumns;
+    for (int64_t r = 0; r < rows.size(); ++r) {
+      const auto* row = reinterpret_cast<const QuantizedRecord*>(tile_.x + r * tile_.x_stride);
+      for (int64_t s = 0; s < steps; ++s) copy[s * rows.size() + r] = row[s];
+    }
+    tile_.x = reinterpret_cast<const char*>(copy);
+    tile_.x_stride = kRecordBytes;
+    tile_.x_step = rows.size() * kRecordBytes;
   }
 
   // The same with float activations, in `x` [rows][kMaxChunkColumns] as f32.
@@ -109,6 +128,7 @@ constexpr int64_t kMaxStreamRows = 1;
 // With more rows so many blocks share a chunk of x in L1, and what the next chunk of each will read
 // is prefetched meanwhile: with 8 rows a chunk takes 0.3 us, two latencies of memory.
 constexpr int64_t kSharedBlocks = 4;
+constexpr int64_t kMinCopiedRows = 32;
 
 // Rows with up to kMaxPanelBlocks blocks, chunk by chunk. `following` is read after them, block by
 // block.
@@ -118,7 +138,7 @@ class BlockGroup {
 
   void Run(Range blocks, const char* following) {
     for (int64_t chunk = 0; chunk < plan_.encoded.num_chunks; ++chunk) {
-      if (!IsQuantized(plan_)) run_.LoadX(chunk, rows_, x_);
+      SetX(chunk);
       for (int64_t block = blocks.begin; block < blocks.end; ++block) {
         float* c = c_[block - blocks.begin];
         if (IsQuantized(plan_)) {
@@ -134,6 +154,12 @@ class BlockGroup {
   }
 
  private:
+  void SetX(int64_t chunk) {
+    if (!IsQuantized(plan_)) return run_.LoadX(chunk, rows_, x_);
+    if (rows_.size() < kMinCopiedRows) return run_.PointX(chunk, rows_);
+    run_.CopyX(chunk, rows_, reinterpret_cast<QuantizedRecord*>(x_));
+  }
+
   const char* Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
     const char* here = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
     if (rows_.size() <= kMaxStreamRows) return here + kStreamAhead;
