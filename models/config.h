@@ -23,7 +23,7 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string architecture;  // key of the registry: "llama"
+  std::string architecture;  // key of the registry: "llama", "bert"
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -33,6 +33,8 @@ struct ModelConfig {
   int64_t head_dim = 0;
   int64_t max_position = 0;  // context length
   double rms_norm_eps = 1e-5;
+  double layer_norm_eps = 1e-12;
+  int64_t type_vocab_size = 0;  // rows of the embedding of token types; 0 = there is none
   RopeConfig rope;
   bool tie_embeddings = false;
   bool attention_bias = false;

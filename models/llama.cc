@@ -6,37 +6,14 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "kernels/cpu/thread_pool.h"
+#include "models/activations.h"
 #include "models/rope.h"
 
 namespace rankine {
-namespace {
-
-constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
-
-int64_t Padded(int64_t columns) { return RoundUp(columns, kColumnPad); }
-
-MatrixView View(void* data, DType dtype, int64_t rows, int64_t cols) {
-  return {.data = data, .dtype = dtype, .rows = rows, .cols = cols, .stride = Padded(cols)};
-}
-
-MatrixView FirstRows(MatrixView view, int64_t rows) {
-  view.rows = rows;
-  return view;
-}
-
-MatrixView Slice(const MatrixView& base, int64_t column, int64_t cols) {
-  MatrixView view = base;
-  view.data = static_cast<float*>(base.data) + column;
-  view.cols = cols;
-  return view;
-}
-
-}  // namespace
 
 int64_t LlamaModel::MaxInputColumns() const {
   return std::max(
@@ -53,46 +30,29 @@ absl::StatusOr<std::unique_ptr<Workspace>> LlamaModel::NewWorkspace(
     if (group != &*head_) widest_output = std::max(widest_output, group->output_columns());
     group_bytes = std::max(group_bytes, group->workspace_bytes(input_rows));
   }
-  absl::Status failed;
-  auto allocate = [&](int64_t num_rows, int64_t columns) -> void* {
-    if (!failed.ok()) return nullptr;
-    int64_t bytes = 0;
-    absl::StatusOr<Buffer> buffer = absl::ResourceExhaustedError("its size overflows");
-    if (CheckedMul(num_rows, columns, &bytes) &&
-        CheckedMul(std::max(bytes, kColumnPad), sizeof(float), &bytes)) {
-      buffer = Buffer::Allocate(*device_, bytes);
-    }
-    if (!buffer.ok()) {
-      failed = absl::Status(
-          buffer.status().code(),
-          absl::StrCat("the workspace for steps of ", limits.max_tokens, " tokens and ",
-                       limits.max_logit_rows, " sequences: ", buffer.status().message()));
-      return nullptr;
-    }
-    ws->buffers.push_back(*std::move(buffer));
-    return ws->buffers.back().data();
-  };
+  WorkspaceAllocator memory(*device_, limits, &ws->buffers);
   const int64_t rows = limits.max_tokens, half = config_.head_dim / 2;
-  ws->hidden_view =
-      View(allocate(rows, Padded(config_.hidden_size)), DType::kF32, rows, config_.hidden_size);
-  ws->input = allocate(input_rows, Padded(MaxInputColumns()));
-  ws->quantized = allocate(input_rows, QuantizedRowBytes(MaxInputColumns()) / kFloatBytes);
-  ws->group = allocate(1, CeilDiv(group_bytes, kFloatBytes));
-  ws->projected = static_cast<float*>(allocate(rows, widest_output));
-  ws->cos = static_cast<float*>(allocate(rows, half));
-  ws->sin = static_cast<float*>(allocate(rows, half));
-  if (!failed.ok()) return failed;  // so that the sizes below do not overflow
+  ws->hidden_view = PaddedView(memory.Allocate(rows, PaddedColumns(config_.hidden_size)),
+                               DType::kF32, rows, config_.hidden_size);
+  ws->input.dense = memory.Allocate(input_rows, PaddedColumns(MaxInputColumns()));
+  ws->input.quantized = memory.Allocate(
+      input_rows, QuantizedRowBytes(MaxInputColumns()) / static_cast<int64_t>(sizeof(float)));
+  ws->group = memory.AllocateBytes(group_bytes);
+  ws->projected = static_cast<float*>(memory.Allocate(rows, widest_output));
+  ws->cos = static_cast<float*>(memory.Allocate(rows, half));
+  ws->sin = static_cast<float*>(memory.Allocate(rows, half));
+  if (!memory.status().ok()) return memory.status();  // so that the sizes below do not overflow
   ThreadPool* pool = device_->stream().pool;
   const int64_t scratch =
       AttentionWorkspaceBytes(rows, limits.max_context, config_.num_heads, config_.head_dim,
                               pool == nullptr ? 1 : pool->num_threads());
-  ws->attention = allocate(1, CeilDiv(scratch, kFloatBytes));
+  ws->attention = memory.AllocateBytes(scratch);
   const int64_t logit_rows = limits.max_logit_rows;
-  ws->logit_hidden = View(allocate(logit_rows, Padded(config_.hidden_size)), DType::kF32,
-                          logit_rows, config_.hidden_size);
-  ws->logits = View(allocate(logit_rows, Padded(config_.vocab_size)), DType::kF32, logit_rows,
-                    config_.vocab_size);
-  if (!failed.ok()) return failed;
+  ws->logit_hidden = PaddedView(memory.Allocate(logit_rows, PaddedColumns(config_.hidden_size)),
+                                DType::kF32, logit_rows, config_.hidden_size);
+  ws->logits = PaddedView(memory.Allocate(logit_rows, PaddedColumns(config_.vocab_size)),
+                          DType::kF32, logit_rows, config_.vocab_size);
+  if (!memory.status().ok()) return memory.status();
   return ws;
 }
 
@@ -120,19 +80,7 @@ void LlamaModel::Norm(const MatrixView& x, const Buffer& weight, const GroupInpu
 
 GroupInput LlamaModel::InputOf(const LinearGroup& group, int64_t rows, Ws& ws,
                                const ActivationObserver* observer) const {
-  GroupInput input;
-  if (group.needs_dense() || observer != nullptr) {
-    input.dense = View(ws.input, group.needs_dense() ? group.compute() : DType::kF32, rows,
-                       group.in_features());
-  }
-  if (group.needs_quantized()) {
-    input.quantized = {.data = ws.quantized,
-                       .dtype = DType::kI8,
-                       .rows = rows,
-                       .cols = group.in_features(),
-                       .stride = QuantizedRowBytes(group.in_features())};
-  }
-  return input;
+  return GroupInputOf(group, rows, ws.input, observer != nullptr);
 }
 
 void LlamaModel::RunGroup(const LinearGroup& group, const GroupInput& x, Ws& ws,
@@ -153,11 +101,11 @@ void LlamaModel::Attention(const LlamaLayer& layer, const BatchInput& batch, con
                        .cols = layer.qkv.output_columns(),
                        .stride = layer.qkv.output_columns()};
   RunGroup(layer.qkv, qkv_input, ws, qkv, /*accumulate=*/false, observer);
-  const MatrixView q = Slice(qkv, layer.qkv.output_column(0), config_.num_heads * head_dim);
+  const MatrixView q = ColumnsOf(qkv, layer.qkv.output_column(0), config_.num_heads * head_dim);
   device_->ops().rope_append(
       {.q = q,
-       .k = Slice(qkv, layer.qkv.output_column(1), config_.num_kv_heads * head_dim),
-       .v = Slice(qkv, layer.qkv.output_column(2), config_.num_kv_heads * head_dim),
+       .k = ColumnsOf(qkv, layer.qkv.output_column(1), config_.num_kv_heads * head_dim),
+       .v = ColumnsOf(qkv, layer.qkv.output_column(2), config_.num_kv_heads * head_dim),
        .cos = ws.cos,
        .sin = ws.sin,
        .slots = batch.slots.data(),
@@ -166,7 +114,7 @@ void LlamaModel::Attention(const LlamaLayer& layer, const BatchInput& batch, con
       device_->stream());
   GroupInput o_input = InputOf(layer.o, rows, ws, observer);
   if (o_input.dense.data == nullptr)
-    o_input.dense = View(ws.input, DType::kF32, rows, layer.o.in_features());
+    o_input.dense = PaddedView(ws.input.dense, DType::kF32, rows, layer.o.in_features());
   device_->ops().attention({.q = q,
                             .out = o_input.dense,
                             .sequences = batch.sequences.data(),
@@ -194,8 +142,8 @@ void LlamaModel::Mlp(const LlamaLayer& layer, int64_t rows, Ws& ws,
   RunGroup(layer.gate_up, input, ws, gate_up, /*accumulate=*/false, observer);
   const GroupInput down_input = InputOf(layer.down, rows, ws, observer);
   device_->ops().silu_mul(
-      {.gate = Slice(gate_up, layer.gate_up.output_column(0), config_.intermediate_size),
-       .up = Slice(gate_up, layer.gate_up.output_column(1), config_.intermediate_size),
+      {.gate = ColumnsOf(gate_up, layer.gate_up.output_column(0), config_.intermediate_size),
+       .up = ColumnsOf(gate_up, layer.gate_up.output_column(1), config_.intermediate_size),
        .out = down_input.dense,
        .quantized = down_input.quantized},
       device_->stream());

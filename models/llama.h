@@ -4,11 +4,18 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
+#include "kernels/base/dtype.h"
+#include "models/checkpoint/json.h"
 #include "models/loader.h"
 
 namespace rankine {
+
+absl::StatusOr<ModelConfig> ParseLlamaConfig(const JsonValue& root);
+absl::Status ValidateLlamaConfig(const ModelConfig& config, const std::string& source);
+std::string SerializeLlamaConfig(const ModelConfig& config, DType dtype);
 
 absl::StatusOr<std::unique_ptr<FactoredModel>> LoadLlama(const Checkpoint& checkpoint,
                                                          Device& device,

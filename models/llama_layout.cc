@@ -1,6 +1,7 @@
 #include "models/llama_layout.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace rankine {
 
@@ -32,6 +33,15 @@ std::vector<VectorSpec> LlamaVectors(const ModelConfig& c) {
   }
   vectors.push_back({"model.norm.weight", c.hidden_size});
   return vectors;
+}
+
+ModelLayout LlamaLayout(const ModelConfig& c) {
+  const std::string embedding(absl::StripSuffix(kEmbeddingTensor, ".weight"));
+  ModelLayout layout{.embeddings = {{embedding, c.vocab_size, c.hidden_size}},
+                     .linears = LlamaLinears(c),
+                     .vectors = LlamaVectors(c)};
+  layout.vectors.push_back({kRopeFreqsTensor, c.head_dim / 2, /*optional=*/true});
+  return layout;
 }
 
 }  // namespace rankine

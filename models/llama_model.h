@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "models/activations.h"
 #include "models/loader.h"
 
 namespace rankine {
@@ -30,8 +31,7 @@ class LlamaWorkspace : public Workspace {
   ForwardLimits limits;
   std::vector<Buffer> buffers;
   MatrixView hidden_view;      // f32 [max_tokens, hidden]
-  void* input = nullptr;       // what a group reads: [max_tokens, widest input], f32 or bf16
-  void* quantized = nullptr;   // the same as i8
+  GroupInputMemory input;      // what a group reads
   void* group = nullptr;       // workspace of the groups' plans
   float* projected = nullptr;  // f32 [max_tokens, widest group output]
   float* cos = nullptr;        // f32 [max_tokens, head_dim / 2]

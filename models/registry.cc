@@ -4,34 +4,53 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/check.h"
+#include "models/architecture.h"
+#include "models/bert.h"
 #include "models/llama.h"
+#include "models/llama_layout.h"
 #include "models/loader.h"
 
 namespace rankine {
 namespace {
 
-struct Architecture {
-  const char* name;
-  absl::StatusOr<std::unique_ptr<FactoredModel>> (*load)(const Checkpoint&, Device&,
-                                                         const LoadOptions&);
-};
-
 constexpr std::array kArchitectures = {
-    Architecture{"llama", &LoadLlama},
+    Architecture{"llama", &ParseLlamaConfig, &ValidateLlamaConfig, &SerializeLlamaConfig,
+                 &LlamaLayout, nullptr, &LoadLlama},
+    Architecture{"bert", &ParseBertConfig, &ValidateBertConfig, &SerializeBertConfig, &BertLayout,
+                 &CanonicalBertName, &LoadBert},
 };
 
 }  // namespace
 
+const Architecture* FindArchitecture(const std::string& name) {
+  for (const Architecture& a : kArchitectures) {
+    if (name == a.name) return &a;
+  }
+  return nullptr;
+}
+
+std::string SupportedArchitectures() {
+  std::string names;
+  for (const Architecture& a : kArchitectures)
+    absl::StrAppend(&names, names.empty() ? "" : ", ", a.name);
+  return names;
+}
+
+ModelLayout LayoutOf(const ModelConfig& config) {
+  const Architecture* architecture = FindArchitecture(config.architecture);
+  RK_CHECK(architecture != nullptr);
+  return architecture->layout(config);
+}
+
 absl::StatusOr<std::unique_ptr<FactoredModel>> LoadModel(const Checkpoint& checkpoint,
                                                          Device& device,
                                                          const LoadOptions& options) {
-  std::string known;
-  for (const Architecture& a : kArchitectures) {
-    if (checkpoint.config().architecture == a.name) return a.load(checkpoint, device, options);
-    absl::StrAppend(&known, known.empty() ? "" : ", ", a.name);
-  }
-  return absl::InvalidArgumentError(absl::StrCat("architecture '", checkpoint.config().architecture,
-                                                 "' is not supported; supported: ", known));
+  const std::string& name = checkpoint.config().architecture;
+  const Architecture* architecture = FindArchitecture(name);
+  if (architecture != nullptr) return architecture->load(checkpoint, device, options);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "architecture '", name, "' is not supported; supported: ", SupportedArchitectures()));
 }
 
 DType ResidentDType(const LoadOptions& options, const TensorInfo& tensor) {

@@ -14,6 +14,7 @@ void BatchInput::Clear() {
   token_ids.clear();
   positions.clear();
   slots.clear();
+  token_types.clear();
   sequences.clear();
   logit_rows.clear();
 }
@@ -28,6 +29,7 @@ void BatchInput::AddSequence(const int32_t* tokens, int64_t count, int64_t first
     const int64_t position = first_position + i;
     token_ids.push_back(tokens[i]);
     positions.push_back(static_cast<int32_t>(position));
+    if (block_ids == nullptr) continue;
     slots.push_back(block_ids[position / kKvBlockTokens] * kKvBlockTokens +
                     position % kKvBlockTokens);
   }

@@ -25,12 +25,16 @@ struct ModelShape {
   int64_t head_dim = 0;
   int64_t max_position = 0;  // context length in tokens
   std::vector<int32_t> eos_ids;
+  // Bidirectional: takes no cache, generates nothing, and Head must not be called.
+  bool is_encoder = false;
 };
 
 struct ForwardLimits {
   int64_t max_tokens = 0;      // rows of a pass
   int64_t max_logit_rows = 0;  // rows of logits of a pass
   int64_t max_context = 0;     // tokens of a sequence, cache included
+  // Runs of a pass; 0 = as many as tokens. Encoders keep keys and values in blocks of a run each.
+  int64_t max_sequences = 0;
 };
 
 // Activations of one pass; owned by the caller, who may run one pass at a time with it.
@@ -63,7 +67,8 @@ class Model {
 
   // Requires batch sizes within the workspace's limits and ids within the vocabulary.
   virtual void Embed(const BatchInput& batch, Workspace& workspace) const = 0;
-  // `cache` holds the keys and values; an encoder takes null.
+  // `cache` holds the keys and values; an encoder takes null. The last Embed of the workspace was
+  // of this batch.
   virtual void Layer(int64_t layer, const BatchInput& batch, const KvCache* cache,
                      Workspace& workspace, ActivationObserver* observer = nullptr) const = 0;
   // Logits of batch.logit_rows: f32 [num_logits, vocab_size], valid until the next pass.

@@ -36,17 +36,17 @@ ConvertPlan::ConvertPlan(const Checkpoint& source, const ConvertOptions& options
 }
 
 absl::Status ConvertPlan::Make() {
-  const ModelConfig& config = source_.config();
-  const std::string embedding(absl::StripSuffix(kEmbeddingTensor, ".weight"));
-  RK_RETURN_IF_ERROR(
-      AddLinear({embedding, config.vocab_size, config.hidden_size, false}, /*is_embedding=*/true));
-  for (const LinearSpec& linear : LlamaLinears(config)) {
+  const ModelLayout layout = LayoutOf(source_.config());
+  for (const LinearSpec& table : layout.embeddings) {
+    RK_RETURN_IF_ERROR(AddLinear(table, /*is_embedding=*/true));
+  }
+  for (const LinearSpec& linear : layout.linears) {
     RK_RETURN_IF_ERROR(AddLinear(linear, /*is_embedding=*/false));
   }
-  for (const VectorSpec& vector : LlamaVectors(config)) {
+  for (const VectorSpec& vector : layout.vectors) {
+    if (vector.optional && source_.Find(vector.name) == nullptr) continue;
     RK_RETURN_IF_ERROR(AddVector(vector.name));
   }
-  if (source_.Find(kRopeFreqsTensor) != nullptr) return AddVector(kRopeFreqsTensor);
   return absl::OkStatus();
 }
 
@@ -94,6 +94,10 @@ absl::Status ConvertPlan::AddRaw(const std::string& name) {
 }
 
 absl::Status ConvertPlan::AddLinear(const LinearSpec& linear, bool is_embedding) {
+  if (linear.optional && factored_.count(linear.name) == 0 &&
+      source_.Find(linear.weight()) == nullptr) {
+    return absl::OkStatus();
+  }
   const EncodingTarget* target = TargetOf(linear.name, is_embedding);
   if (const auto found = factored_.find(linear.name); found != factored_.end()) {
     return AddMatrix(*found->second, target);

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "models/checkpoint/convert.h"
 #include "models/checkpoint/core_writer.h"
-#include "models/llama_layout.h"
+#include "models/layout.h"
 
 namespace rankine {
 

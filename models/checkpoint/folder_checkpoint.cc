@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "models/architecture.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/folder_block_rows.h"
@@ -38,9 +42,10 @@ class FolderCheckpoint : public Checkpoint {
 
   const ModelConfig& config() const override { return config_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  const std::vector<std::string>& unused_tensors() const override { return unused_; }
   const TensorInfo* Find(std::string_view name) const override {
-    const SafetensorsEntry* entry = files_->Find(name);
-    return entry == nullptr ? nullptr : &tensors_[entry - files_->entries().data()];
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : &tensors_[found->second];
   }
   absl::Status ReadRows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, DType dtype,
                         void* out) const override;
@@ -57,7 +62,12 @@ class FolderCheckpoint : public Checkpoint {
  private:
   absl::Status Load(const std::string& path, const OpenOptions& options);
   absl::Status LoadConfig();
-  void ListTensors();
+  absl::Status ListTensors();
+  // Null when there is none of that name.
+  const SafetensorsEntry* EntryOf(const TensorInfo& tensor) const {
+    const auto found = by_name_.find(tensor.name);
+    return found == by_name_.end() ? nullptr : entries_[found->second];
+  }
   absl::Status LoadFactors(const OpenOptions& options);
   absl::Status LoadRopeFrequencies();
   struct RowRange {
@@ -74,7 +84,10 @@ class FolderCheckpoint : public Checkpoint {
   std::string path_;
   ModelConfig config_;
   std::optional<SafetensorsSet> files_;
-  std::vector<TensorInfo> tensors_;  // in the order of files_->entries()
+  std::vector<TensorInfo> tensors_;
+  std::vector<const SafetensorsEntry*> entries_;  // of tensors_
+  std::map<std::string, size_t, std::less<>> by_name_;
+  std::vector<std::string> unused_;
   std::vector<FactoredMatrix> factored_;
 };
 
@@ -94,15 +107,30 @@ absl::Status FolderCheckpoint::LoadConfig() {
   return MergeGenerationConfig(generation, &config_);
 }
 
-void FolderCheckpoint::ListTensors() {
+absl::Status FolderCheckpoint::ListTensors() {
+  const Architecture* architecture = FindArchitecture(config_.architecture);
   for (const SafetensorsEntry& entry : files_->entries()) {
-    TensorInfo info{.name = entry.name,
+    const bool as_is = architecture->canonical_name == nullptr;
+    const std::string name = as_is ? entry.name : architecture->canonical_name(entry.name);
+    if (name.empty()) {
+      unused_.push_back(entry.name);
+      continue;
+    }
+    const auto [other, is_new] = by_name_.emplace(name, tensors_.size());
+    if (!is_new) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": tensors ", absl::CHexEscape(entries_[other->second]->name),
+                       " and ", absl::CHexEscape(entry.name), " are both ", name));
+    }
+    TensorInfo info{.name = name,
                     .stored_type = entry.dtype,
                     .shape = entry.shape,
                     .stored_bytes = entry.bytes};
     if (!FindSafetensorsDType(entry.dtype, &info.natural_dtype)) info.natural_dtype = DType::kF32;
     tensors_.push_back(std::move(info));
+    entries_.push_back(&entry);
   }
+  return absl::OkStatus();
 }
 
 // From the manifest, or without one by the names that other programs use.
@@ -147,7 +175,7 @@ absl::Status FolderCheckpoint::Load(const std::string& path, const OpenOptions& 
   }
   RK_RETURN_IF_ERROR(LoadConfig());
   RK_ASSIGN_OR_RETURN(files_, SafetensorsSet::Open(path));
-  ListTensors();
+  RK_RETURN_IF_ERROR(ListTensors());
   const TensorLookup lookup = [this](const std::string& name) { return Find(name); };
   RK_RETURN_IF_ERROR(LoadFactors(options));
   RK_RETURN_IF_ERROR(CheckModelTensors(config_, tensors_, lookup, factored_, path));
@@ -156,7 +184,7 @@ absl::Status FolderCheckpoint::Load(const std::string& path, const OpenOptions& 
 
 absl::Status FolderCheckpoint::ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
                                        void* out) const {
-  const SafetensorsEntry* entry = files_->Find(tensor.name);
+  const SafetensorsEntry* entry = EntryOf(tensor);
   if (entry == nullptr) {
     return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", tensor.name));
   }
@@ -183,7 +211,7 @@ absl::Status FolderCheckpoint::ReadIntegers(const TensorInfo& tensor, DType stor
 
 absl::Status FolderCheckpoint::ReadRows(const TensorInfo& tensor, int64_t row_begin,
                                         int64_t row_end, DType dtype, void* out) const {
-  const SafetensorsEntry* entry = files_->Find(tensor.name);
+  const SafetensorsEntry* entry = EntryOf(tensor);
   if (entry == nullptr) {
     return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", tensor.name));
   }

@@ -7,10 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/safetensors.h"
-#include "models/llama_layout.h"
+#include "models/layout.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -29,15 +28,13 @@ class Checker {
   }
 
   absl::Status Check(const std::vector<TensorInfo>& tensors) {
-    // The embedding may be block-encoded, and is then a matrix of the manifest too.
-    RK_RETURN_IF_ERROR(CheckLinear({std::string(absl::StripSuffix(kEmbeddingTensor, ".weight")),
-                                    config_.vocab_size, config_.hidden_size, false}));
-    for (const LinearSpec& linear : LlamaLinears(config_)) RK_RETURN_IF_ERROR(CheckLinear(linear));
-    for (const VectorSpec& vector : LlamaVectors(config_)) {
+    const ModelLayout layout = LayoutOf(config_);
+    // An embedding may be block-encoded, and is then a matrix of the manifest too.
+    for (const LinearSpec& table : layout.embeddings) RK_RETURN_IF_ERROR(CheckLinear(table));
+    for (const LinearSpec& linear : layout.linears) RK_RETURN_IF_ERROR(CheckLinear(linear));
+    for (const VectorSpec& vector : layout.vectors) {
+      if (vector.optional && lookup_(vector.name) == nullptr) continue;
       RK_RETURN_IF_ERROR(Require(vector.name, {vector.size}));
-    }
-    if (lookup_(kRopeFreqsTensor) != nullptr) {
-      RK_RETURN_IF_ERROR(Require(kRopeFreqsTensor, {config_.head_dim / 2}));
     }
     for (const auto& [name, matrix] : factored_) {
       if (!used_matrices_.contains(name)) {
@@ -80,6 +77,7 @@ class Checker {
     const auto found = factored_.find(linear.name);
     const bool dense = lookup_(linear.weight()) != nullptr;
     if (found == factored_.end()) {
+      if (!dense && linear.optional) return absl::OkStatus();
       if (!dense) {
         return Error(absl::StrCat("tensor ", linear.weight(),
                                   " is missing, and factorization.json has no matrix ",

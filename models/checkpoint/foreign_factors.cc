@@ -12,7 +12,7 @@
 #include "absl/strings/strip.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/safetensors.h"
-#include "models/llama_layout.h"
+#include "models/layout.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -288,7 +288,7 @@ absl::StatusOr<std::vector<FactoredMatrix>> RecogniseFactors(const ModelConfig& 
                                                              const TensorLookup& lookup,
                                                              FactorOrder order,
                                                              const std::string& source) {
-  const std::vector<LinearSpec> linears = LlamaLinears(config);
+  const std::vector<LinearSpec> linears = LayoutOf(config).linears;
   return Recogniser(lookup, order, source).Run(linears);
 }
 

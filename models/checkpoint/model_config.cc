@@ -1,206 +1,16 @@
 #include "models/checkpoint/model_config.h"
 
-#include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/api/attention.h"
+#include "kernels/base/check.h"
+#include "models/architecture.h"
+#include "models/checkpoint/config_fields.h"
 #include "models/status_macros.h"
 
 namespace rankine {
-namespace {
-
-// Far above any published model: what lies beyond is a damaged file, and sizes derived from these
-// bounds (vocab x hidden, layers x tensors) fit in int64 and in memory for their description.
-constexpr int64_t kMaxVocab = int64_t{1} << 24;
-constexpr int64_t kMaxFeatures = int64_t{1} << 20;
-constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxHeads = 4096;
-constexpr int64_t kMaxPosition = int64_t{1} << 27;
-
-absl::StatusOr<int64_t> IntOr(const JsonValue& object, const std::string& key, int64_t fallback) {
-  const std::optional<JsonValue> value = object.Find(key);
-  if (!value) return fallback;
-  return value->Int();
-}
-
-absl::StatusOr<double> NumberOr(const JsonValue& object, const std::string& key, double fallback) {
-  const std::optional<JsonValue> value = object.Find(key);
-  if (!value) return fallback;
-  return value->Number();
-}
-
-absl::StatusOr<bool> BoolOr(const JsonValue& object, const std::string& key, bool fallback) {
-  const std::optional<JsonValue> value = object.Find(key);
-  if (!value) return fallback;
-  return value->Bool();
-}
-
-absl::StatusOr<int64_t> RequiredInt(const JsonValue& object, const std::string& key) {
-  RK_ASSIGN_OR_RETURN(const JsonValue value, object.Get(key));
-  return value.Int();
-}
-
-// An id, a list of ids, or nothing.
-absl::Status AddTokenIds(const JsonValue& object, const std::string& key, int64_t vocab_size,
-                         std::vector<int32_t>* ids) {
-  const std::optional<JsonValue> value = object.Find(key);
-  if (!value) return absl::OkStatus();
-  std::vector<JsonValue> elements = {*value};
-  if (value->IsArray()) {
-    RK_ASSIGN_OR_RETURN(elements, value->Elements());
-  }
-  for (const JsonValue& element : elements) {
-    RK_ASSIGN_OR_RETURN(const int64_t id, element.Int());
-    if (id == -1) continue;  // some writers' way to say none
-    if (id < 0 || id >= vocab_size) {
-      return element.Error(
-          absl::StrCat("token id ", id, " is outside the vocabulary of ", vocab_size));
-    }
-    if (std::find(ids->begin(), ids->end(), id) == ids->end()) {
-      ids->push_back(static_cast<int32_t>(id));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<RopeType> ReadRopeType(const JsonValue& scaling) {
-  std::optional<JsonValue> type = scaling.Find("rope_type");
-  if (!type) type = scaling.Find("type");
-  if (!type) return RopeType::kDefault;
-  RK_ASSIGN_OR_RETURN(const std::string name, type->String());
-  if (name == "default") return RopeType::kDefault;
-  if (name == "linear") return RopeType::kLinear;
-  if (name == "llama3") return RopeType::kLlama3;
-  return type->Error(absl::StrCat("RoPE scaling \"", absl::CHexEscape(name),
-                                  "\" is not supported; supported: default, linear, llama3"));
-}
-
-// `scaling` is rope_scaling or rope_parameters; both use the same keys but for the theta.
-absl::Status ReadRopeScaling(const JsonValue& scaling, RopeConfig* rope) {
-  if (!scaling.IsObject()) return scaling.Error("must be an object");
-  RK_ASSIGN_OR_RETURN(rope->type, ReadRopeType(scaling));
-  RK_ASSIGN_OR_RETURN(rope->theta, NumberOr(scaling, "rope_theta", rope->theta));
-  RK_ASSIGN_OR_RETURN(const double partial, NumberOr(scaling, "partial_rotary_factor", 1.0));
-  if (partial != 1.0) return scaling.Error("partial_rotary_factor is not supported");
-  if (rope->type == RopeType::kDefault) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(const JsonValue factor, scaling.Get("factor"));
-  RK_ASSIGN_OR_RETURN(rope->factor, factor.Number());
-  if (rope->type == RopeType::kLinear) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(const JsonValue low, scaling.Get("low_freq_factor"));
-  RK_ASSIGN_OR_RETURN(rope->low_freq_factor, low.Number());
-  RK_ASSIGN_OR_RETURN(const JsonValue high, scaling.Get("high_freq_factor"));
-  RK_ASSIGN_OR_RETURN(rope->high_freq_factor, high.Number());
-  RK_ASSIGN_OR_RETURN(rope->original_max_position,
-                      RequiredInt(scaling, "original_max_position_embeddings"));
-  return absl::OkStatus();
-}
-
-absl::Status ReadRope(const JsonValue& root, RopeConfig* rope) {
-  RK_ASSIGN_OR_RETURN(rope->theta, NumberOr(root, "rope_theta", 10000.0));
-  RK_ASSIGN_OR_RETURN(const double partial, NumberOr(root, "partial_rotary_factor", 1.0));
-  if (partial != 1.0) return root.Error("partial_rotary_factor is not supported");
-  std::optional<JsonValue> scaling = root.Find("rope_parameters");
-  if (!scaling) scaling = root.Find("rope_scaling");
-  if (!scaling) return absl::OkStatus();
-  return ReadRopeScaling(*scaling, rope);
-}
-
-absl::Status CheckSupported(const JsonValue& root) {
-  RK_ASSIGN_OR_RETURN(const JsonValue model_type, root.Get("model_type"));
-  RK_ASSIGN_OR_RETURN(const std::string type, model_type.String());
-  if (type != "llama") {
-    return model_type.Error(absl::StrCat("architecture \"", absl::CHexEscape(type),
-                                         "\" is not supported; supported: llama"));
-  }
-  if (const std::optional<JsonValue> activation = root.Find("hidden_act")) {
-    RK_ASSIGN_OR_RETURN(const std::string name, activation->String());
-    if (name != "silu") {
-      return activation->Error(absl::StrCat("activation \"", absl::CHexEscape(name),
-                                            "\" is not supported; supported: silu"));
-    }
-  }
-  if (root.Find("quantization_config")) {
-    return root.Error("quantization_config: quantised Hugging Face folders are not supported");
-  }
-  if (root.Find("sliding_window")) return root.Error("sliding_window is not supported");
-  return absl::OkStatus();
-}
-
-absl::Status CheckRange(int64_t value, int64_t max, const char* key, const std::string& source) {
-  if (value >= 1 && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(source, ": ", key, ": ", value, " is not between 1 and ", max));
-}
-
-absl::Status CheckRope(const RopeConfig& rope, const std::string& source) {
-  const auto bad = [&](const char* key, const char* what) {
-    return absl::InvalidArgumentError(absl::StrCat(source, ": ", key, ": ", what));
-  };
-  if (!(std::isfinite(rope.theta) && rope.theta > 1.0)) return bad("rope_theta", "must be over 1");
-  if (rope.type == RopeType::kDefault) return absl::OkStatus();
-  if (!(std::isfinite(rope.factor) && rope.factor >= 1.0)) {
-    return bad("rope factor", "must be at least 1");
-  }
-  if (rope.type == RopeType::kLinear) return absl::OkStatus();
-  if (!(rope.low_freq_factor > 0 && std::isfinite(rope.high_freq_factor) &&
-        rope.high_freq_factor > rope.low_freq_factor)) {
-    return bad("low_freq_factor, high_freq_factor", "need 0 < low < high");
-  }
-  return CheckRange(rope.original_max_position, kMaxPosition, "original_max_position_embeddings",
-                    source);
-}
-
-const char* DTypeName(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-      return "float16";
-    case DType::kBF16:
-      return "bfloat16";
-    default:
-      return "float32";
-  }
-}
-
-// transformers 4 reads rope_theta with rope_scaling, transformers 5 rope_parameters.
-void WriteRope(const RopeConfig& rope, nlohmann::ordered_json* root) {
-  nlohmann::ordered_json scaling;
-  switch (rope.type) {
-    case RopeType::kDefault:
-      scaling["rope_type"] = "default";
-      break;
-    case RopeType::kLinear:
-      scaling["rope_type"] = "linear";
-      scaling["factor"] = rope.factor;
-      break;
-    case RopeType::kLlama3:
-      scaling["rope_type"] = "llama3";
-      scaling["factor"] = rope.factor;
-      scaling["low_freq_factor"] = rope.low_freq_factor;
-      scaling["high_freq_factor"] = rope.high_freq_factor;
-      scaling["original_max_position_embeddings"] = rope.original_max_position;
-      break;
-  }
-  (*root)["rope_theta"] = rope.theta;
-  (*root)["rope_scaling"] = rope.type == RopeType::kDefault ? nlohmann::ordered_json() : scaling;
-  scaling["rope_theta"] = rope.theta;
-  (*root)["rope_parameters"] = scaling;
-}
-
-void WriteTokenIds(const ModelConfig& config, nlohmann::ordered_json* root) {
-  (*root)["bos_token_id"] =
-      config.bos_id < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(config.bos_id);
-  if (config.eos_ids.size() == 1) {
-    (*root)["eos_token_id"] = config.eos_ids[0];
-  } else {
-    (*root)["eos_token_id"] =
-        config.eos_ids.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(config.eos_ids);
-  }
-}
-
-}  // namespace
 
 absl::Status ValidateModelConfig(const ModelConfig& c, const std::string& source) {
   RK_RETURN_IF_ERROR(CheckRange(c.vocab_size, kMaxVocab, "vocab_size", source));
@@ -216,44 +26,26 @@ absl::Status ValidateModelConfig(const ModelConfig& c, const std::string& source
                                                    " is not a multiple of num_key_value_heads ",
                                                    c.num_kv_heads));
   }
-  if (c.head_dim % 2 != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, ": head_dim ", c.head_dim, " is odd, RoPE needs pairs"));
-  }
-  if (!(std::isfinite(c.rms_norm_eps) && c.rms_norm_eps > 0 && c.rms_norm_eps < 1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, ": rms_norm_eps: must be between 0 and 1"));
-  }
-  return CheckRope(c.rope, source);
+  const Architecture* architecture = FindArchitecture(c.architecture);
+  RK_CHECK(architecture != nullptr);
+  return architecture->validate_config(c, source);
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const JsonValue& root) {
   if (!root.IsObject()) return root.Error("must be a JSON object");
-  RK_RETURN_IF_ERROR(CheckSupported(root));
-  ModelConfig c{.architecture = "llama"};
-  RK_ASSIGN_OR_RETURN(c.vocab_size, RequiredInt(root, "vocab_size"));
-  RK_ASSIGN_OR_RETURN(c.hidden_size, RequiredInt(root, "hidden_size"));
-  RK_ASSIGN_OR_RETURN(c.intermediate_size, RequiredInt(root, "intermediate_size"));
-  RK_ASSIGN_OR_RETURN(c.num_layers, RequiredInt(root, "num_hidden_layers"));
-  RK_ASSIGN_OR_RETURN(c.num_heads, RequiredInt(root, "num_attention_heads"));
-  RK_ASSIGN_OR_RETURN(c.num_kv_heads, IntOr(root, "num_key_value_heads", c.num_heads));
-  if (const std::optional<JsonValue> head_dim = root.Find("head_dim")) {
-    RK_ASSIGN_OR_RETURN(c.head_dim, head_dim->Int());
-  } else if (c.num_heads > 0 && c.hidden_size % c.num_heads == 0) {
-    c.head_dim = c.hidden_size / c.num_heads;
-  } else {
-    return root.Error(absl::StrCat("hidden_size ", c.hidden_size,
-                                   " is not a multiple of num_attention_heads ", c.num_heads,
-                                   ", and there is no head_dim"));
+  RK_ASSIGN_OR_RETURN(const JsonValue model_type, root.Get("model_type"));
+  RK_ASSIGN_OR_RETURN(const std::string type, model_type.String());
+  const Architecture* architecture = FindArchitecture(type);
+  if (architecture == nullptr) {
+    return model_type.Error(
+        absl::StrCat("architecture \"", absl::CHexEscape(type),
+                     "\" is not supported; supported: ", SupportedArchitectures()));
   }
-  // The defaults of transformers' LlamaConfig, which leaves equal values out of some files.
-  RK_ASSIGN_OR_RETURN(c.max_position, IntOr(root, "max_position_embeddings", 2048));
-  RK_ASSIGN_OR_RETURN(c.rms_norm_eps, NumberOr(root, "rms_norm_eps", 1e-6));
-  RK_ASSIGN_OR_RETURN(c.tie_embeddings, BoolOr(root, "tie_word_embeddings", false));
-  RK_ASSIGN_OR_RETURN(c.attention_bias, BoolOr(root, "attention_bias", false));
-  RK_ASSIGN_OR_RETURN(c.mlp_bias, BoolOr(root, "mlp_bias", false));
+  if (root.Find("quantization_config")) {
+    return root.Error("quantization_config: quantised Hugging Face folders are not supported");
+  }
+  RK_ASSIGN_OR_RETURN(ModelConfig c, architecture->parse_config(root));
   RK_ASSIGN_OR_RETURN(c.random_weights, BoolOr(root, "rankine_random_weights", false));
-  RK_RETURN_IF_ERROR(ReadRope(root, &c.rope));
   RK_RETURN_IF_ERROR(ValidateModelConfig(c, root.source()));
   std::vector<int32_t> bos;
   RK_RETURN_IF_ERROR(AddTokenIds(root, "bos_token_id", c.vocab_size, &bos));
@@ -268,28 +60,9 @@ absl::Status MergeGenerationConfig(const JsonValue& root, ModelConfig* config) {
 }
 
 std::string SerializeModelConfig(const ModelConfig& c, DType dtype) {
-  nlohmann::ordered_json root;
-  root["architectures"] = {"LlamaForCausalLM"};
-  root["model_type"] = c.architecture;
-  root["vocab_size"] = c.vocab_size;
-  root["hidden_size"] = c.hidden_size;
-  root["intermediate_size"] = c.intermediate_size;
-  root["num_hidden_layers"] = c.num_layers;
-  root["num_attention_heads"] = c.num_heads;
-  root["num_key_value_heads"] = c.num_kv_heads;
-  root["head_dim"] = c.head_dim;
-  root["max_position_embeddings"] = c.max_position;
-  root["hidden_act"] = "silu";
-  root["rms_norm_eps"] = c.rms_norm_eps;
-  WriteRope(c.rope, &root);
-  root["tie_word_embeddings"] = c.tie_embeddings;
-  root["attention_bias"] = c.attention_bias;
-  root["mlp_bias"] = c.mlp_bias;
-  WriteTokenIds(c, &root);
-  root["dtype"] = DTypeName(dtype);
-  root["torch_dtype"] = DTypeName(dtype);
-  if (c.random_weights) root["rankine_random_weights"] = true;
-  return root.dump(2) + "\n";
+  const Architecture* architecture = FindArchitecture(c.architecture);
+  RK_CHECK(architecture != nullptr);
+  return architecture->serialize_config(c, dtype);
 }
 
 std::string SerializeGenerationConfig(const ModelConfig& config) {

@@ -16,7 +16,7 @@
 #include "models/checkpoint/float_convert.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/checkpoint/validate.h"
-#include "models/llama_layout.h"
+#include "models/layout.h"
 #include "models/lora/adapter_config.h"
 #include "models/status_macros.h"
 
@@ -59,6 +59,9 @@ class LoraCheckpoint : public Checkpoint {
   }
   absl::Status ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
                        void* out) const override;
+  const std::vector<std::string>& unused_tensors() const override {
+    return base_->unused_tensors();
+  }
   const std::vector<FactoredMatrix>& factored() const override { return factored_; }
   const std::string& folder() const override { return base_->folder(); }
   const GgufVocabulary* gguf_vocabulary() const override { return base_->gguf_vocabulary(); }
@@ -106,7 +109,8 @@ absl::Status LoraCheckpoint::Load() {
   tensors_ = base_->tensors();
   for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
   factored_ = base_->factored();
-  for (const LinearSpec& linear : LlamaLinears(base_->config())) {
+  const ModelLayout layout = LayoutOf(base_->config());
+  for (const LinearSpec& linear : layout.linears) {
     RK_RETURN_IF_ERROR(AddLinear(config, linear));
   }
   RK_RETURN_IF_ERROR(CheckAllUsed());

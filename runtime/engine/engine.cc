@@ -163,6 +163,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const Model& model,
                                                       const EngineOptions& options) {
   if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
   const ModelShape& shape = model.shape();
+  if (shape.is_encoder) {
+    return absl::InvalidArgumentError(
+        "the model is an encoder, which generates no text; rankine embed gives its embeddings");
+  }
   EngineOptions resolved = options;
   resolved.max_running = std::min(options.max_running, options.max_batch_tokens);
   KvCacheOptions cache_options = {.num_layers = shape.num_layers,

@@ -23,6 +23,14 @@ absl::StatusOr<WindowRunner> WindowRunner::Create(const Model& model,
   runner.blocks_per_window_ = CeilDiv(options.window_tokens, kKvBlockTokens);
   runner.block_ids_.resize(runner.blocks_per_window_ * options.windows_per_pass);
   std::iota(runner.block_ids_.begin(), runner.block_ids_.end(), 0);
+  const ForwardLimits limits = {.max_tokens = options.window_tokens * options.windows_per_pass,
+                                .max_logit_rows = options.max_logit_rows,
+                                .max_context = options.window_tokens,
+                                .max_sequences = options.windows_per_pass};
+  auto workspace = model.NewWorkspace(limits);
+  if (!workspace.ok()) return workspace.status();
+  runner.workspace_ = *std::move(workspace);
+  if (shape.is_encoder) return runner;
   auto cache =
       KvCache::Create(model.device(), {.num_layers = shape.num_layers,
                                        .kv_heads = shape.kv_heads,
@@ -31,12 +39,6 @@ absl::StatusOr<WindowRunner> WindowRunner::Create(const Model& model,
                                        .dtype = options.kv_dtype});
   if (!cache.ok()) return cache.status();
   runner.cache_ = std::make_unique<KvCache>(*std::move(cache));
-  auto workspace =
-      model.NewWorkspace({.max_tokens = options.window_tokens * options.windows_per_pass,
-                          .max_logit_rows = options.max_logit_rows,
-                          .max_context = options.window_tokens});
-  if (!workspace.ok()) return workspace.status();
-  runner.workspace_ = *std::move(workspace);
   return runner;
 }
 
@@ -45,8 +47,9 @@ void WindowRunner::Begin(absl::Span<const absl::Span<const int32_t>> windows) {
   batch_.Clear();
   for (size_t w = 0; w < windows.size(); ++w) {
     RK_CHECK(static_cast<int64_t>(windows[w].size()) <= options_.window_tokens);
+    const int32_t* blocks = block_ids_.data() + static_cast<int64_t>(w) * blocks_per_window_;
     batch_.AddSequence(windows[w].data(), static_cast<int64_t>(windows[w].size()), 0,
-                       block_ids_.data() + static_cast<int64_t>(w) * blocks_per_window_);
+                       cache_ == nullptr ? nullptr : blocks);
   }
 }
 

@@ -32,7 +32,7 @@ class WindowRunner {
   void Begin(absl::Span<const absl::Span<const int32_t>> windows);
   void Embed() { model_->Embed(batch_, *workspace_); }
   void Layer(int64_t layer, ActivationObserver* observer = nullptr) {
-    model_->Layer(layer, batch_, &*cache_, *workspace_, observer);
+    model_->Layer(layer, batch_, cache_.get(), *workspace_, observer);
   }
   // Embed and all layers.
   void Forward();
@@ -50,7 +50,7 @@ class WindowRunner {
 
   const Model* model_ = nullptr;
   WindowRunnerOptions options_;
-  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<KvCache> cache_;  // null for an encoder
   std::unique_ptr<Workspace> workspace_;
   std::vector<int32_t> block_ids_;  // of all windows of a pass, blocks_per_window_ each
   int64_t blocks_per_window_ = 0;

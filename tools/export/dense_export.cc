@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "models/checkpoint/float_convert.h"
 #include "models/llama_layout.h"
 #include "models/status_macros.h"
@@ -37,13 +36,13 @@ class DenseExport {
                        "would be another model: not supported"));
     }
     for (const TensorInfo& tensor : source_.tensors()) report_.source_bytes += tensor.stored_bytes;
-    RK_RETURN_IF_ERROR(AddLinear({std::string(absl::StripSuffix(kEmbeddingTensor, ".weight")),
-                                  config_.vocab_size, config_.hidden_size, false}));
-    const std::vector<LinearSpec> linears = LlamaLinears(source_.config());
-    for (const LinearSpec& linear : linears) RK_RETURN_IF_ERROR(AddLinear(linear));
-    RK_RETURN_IF_ERROR(AddBiases(linears));
-    for (const VectorSpec& vector : LlamaVectors(source_.config())) {
+    const ModelLayout layout = LayoutOf(config_);
+    for (const LinearSpec& table : layout.embeddings) RK_RETURN_IF_ERROR(AddLinear(table));
+    for (const LinearSpec& linear : layout.linears) RK_RETURN_IF_ERROR(AddLinear(linear));
+    RK_RETURN_IF_ERROR(AddBiases(layout.linears));
+    for (const VectorSpec& vector : layout.vectors) {
       const TensorInfo* tensor = source_.Find(vector.name);
+      if (tensor == nullptr && vector.optional) continue;
       if (tensor == nullptr) return Missing(vector.name);
       tensors_.push_back(CopyOf(source_, *tensor, vector.name, DType::kF32));
     }
@@ -63,6 +62,10 @@ class DenseExport {
   }
 
   absl::Status AddLinear(const LinearSpec& linear) {
+    if (linear.optional && FindMatrix(linear.name) == nullptr &&
+        source_.Find(linear.weight()) == nullptr) {
+      return absl::OkStatus();
+    }
     if (const FactoredMatrix* matrix = FindMatrix(linear.name); matrix != nullptr) {
       tensors_.push_back({.spec = {linear.weight(), options_.dtype, {linear.out, linear.in}},
                           .write = [this, matrix](const AppendBytes& append) {
@@ -108,7 +111,7 @@ class DenseExport {
   // transformers knows biases of all attention or all MLP linears, or of none.
   absl::Status AddBiases(const std::vector<LinearSpec>& linears) {
     for (const LinearSpec& linear : linears) {
-      if (BiasOf(linear) == nullptr) continue;
+      if (BiasOf(linear) == nullptr || linear.has_bias) continue;
       if (absl::StrContains(linear.name, ".self_attn.")) {
         config_.attention_bias = true;
       } else if (absl::StrContains(linear.name, ".mlp.")) {
@@ -120,9 +123,10 @@ class DenseExport {
       }
     }
     for (const LinearSpec& linear : linears) {
-      const bool wanted = absl::StrContains(linear.name, ".self_attn.") ? config_.attention_bias
-                          : absl::StrContains(linear.name, ".mlp.")     ? config_.mlp_bias
-                                                                        : false;
+      const bool wanted = linear.has_bias                                 ? true
+                          : absl::StrContains(linear.name, ".self_attn.") ? config_.attention_bias
+                          : absl::StrContains(linear.name, ".mlp.")       ? config_.mlp_bias
+                                                                          : false;
       if (!wanted) continue;
       if (const TensorInfo* bias = BiasOf(linear); bias != nullptr) {
         tensors_.push_back(CopyOf(source_, *bias, linear.bias(), DType::kF32));

@@ -3,9 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "models/checkpoint/float_convert.h"
-#include "models/llama_layout.h"
+#include "models/layout.h"
 #include "models/status_macros.h"
 #include "tools/export/export.h"
 #include "tools/export/export_writer.h"
@@ -62,14 +61,12 @@ class FactorExport {
   absl::StatusOr<ExportReport> Run(const std::string& out, const ConvertProgress& progress) {
     const ModelConfig& config = source_.config();
     for (const TensorInfo& tensor : source_.tensors()) report_.source_bytes += tensor.stored_bytes;
-    RK_RETURN_IF_ERROR(AddLinear({std::string(absl::StripSuffix(kEmbeddingTensor, ".weight")),
-                                  config.vocab_size, config.hidden_size, false}));
-    for (const LinearSpec& linear : LlamaLinears(config)) RK_RETURN_IF_ERROR(AddLinear(linear));
-    for (const VectorSpec& vector : LlamaVectors(config)) {
+    const ModelLayout layout = LayoutOf(config);
+    for (const LinearSpec& table : layout.embeddings) RK_RETURN_IF_ERROR(AddLinear(table));
+    for (const LinearSpec& linear : layout.linears) RK_RETURN_IF_ERROR(AddLinear(linear));
+    for (const VectorSpec& vector : layout.vectors) {
+      if (vector.optional && source_.Find(vector.name) == nullptr) continue;
       RK_RETURN_IF_ERROR(Copy(vector.name, vector.name));
-    }
-    if (source_.Find(kRopeFreqsTensor) != nullptr) {
-      RK_RETURN_IF_ERROR(Copy(kRopeFreqsTensor, kRopeFreqsTensor));
     }
     if (report_.factored == 0) {
       return absl::FailedPreconditionError(
@@ -100,6 +97,7 @@ class FactorExport {
   absl::Status AddLinear(const LinearSpec& linear) {
     const auto found = factored_.find(linear.name);
     if (found == factored_.end()) {
+      if (linear.optional && source_.Find(linear.weight()) == nullptr) return absl::OkStatus();
       RK_RETURN_IF_ERROR(Copy(linear.weight(), linear.weight()));
       return linear.has_bias ? Copy(linear.bias(), linear.bias()) : absl::OkStatus();
     }
