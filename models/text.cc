@@ -9,7 +9,7 @@ namespace rankine {
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
   if (checkpoint.gguf_vocabulary() != nullptr) return MakeTokenizer(*checkpoint.gguf_vocabulary());
-  for (const char* name : {"/tokenizer.json", "/tokenizer.model"}) {
+  for (const char* name : {"/tokenizer.json", "/tokenizer.model", "/vocab.txt"}) {
     std::error_code ignored;
     if (!checkpoint.folder().empty() &&
         std::filesystem::exists(checkpoint.folder() + name, ignored))

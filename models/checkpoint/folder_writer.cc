@@ -35,6 +35,7 @@ std::string ParentOf(const std::string& path) {
 absl::Status CopyIfThere(const std::string& from, const std::string& to) {
   std::error_code ignored;
   if (!fs::exists(from, ignored)) return absl::OkStatus();
+  fs::create_directories(ParentOf(to), ignored);  // writing says what failed
   RK_ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile(from));
   return WriteNewFile(to, bytes);
 }
@@ -102,21 +103,14 @@ absl::Status FolderWriter::Commit() {
 }
 
 absl::Status CopyCompanions(const Checkpoint& source, const std::string& staging) {
-  static constexpr const char* kNames[] = {"LICENSE",
-                                           "LICENSE.txt",
-                                           "LICENSE.md",
-                                           "NOTICE",
-                                           "USE_POLICY.md",
-                                           "tokenizer.json",
-                                           "tokenizer.model",
-                                           "tokenizer_config.json",
-                                           "vocab.json",
-                                           "merges.txt",
-                                           "special_tokens_map.json",
-                                           "added_tokens.json",
-                                           "chat_template.jinja",
-                                           "chat_template.json",
-                                           "generation_config.json"};
+  static constexpr const char* kNames[] = {
+      "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md", "tokenizer.json",
+      "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
+      "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+      "generation_config.json",
+      // of sentence-transformers
+      "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+      "1_Pooling/config.json"};
   if (source.gguf_vocabulary() != nullptr) {
     return WriteTokenizer(*source.gguf_vocabulary(), staging);
   }

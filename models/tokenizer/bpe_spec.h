@@ -1,9 +1,11 @@
-// Everything that makes a BPE tokenizer, as plain values: read from tokenizer.json or from a GGUF
-// vocabulary, written as tokenizer.json, and built into a Tokenizer.
+// Everything that makes a BPE or WordPiece tokenizer, as plain values: read from tokenizer.json,
+// from vocab.txt or from a GGUF vocabulary, written as tokenizer.json (BPE), and built into a
+// Tokenizer.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,15 +17,17 @@
 #include "models/tokenizer/normalizer.h"
 #include "models/tokenizer/pre_tokenizer.h"
 #include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/wordpiece.h"
 
 namespace rankine::tokenizer {
 
 // How the text of one token follows from its spelling.
 struct TokenTextStep {
-  enum class Kind { kByteLevel, kReplace, kByteFallback };
+  enum class Kind { kByteLevel, kReplace, kByteFallback, kWordPiece };
   Kind kind;
-  std::string from;  // kReplace
-  std::string to;
+  std::string from;      // kReplace; kWordPiece: the prefix inside words, where no space comes
+  std::string to;        // kReplace
+  bool cleanup = false;  // kWordPiece: no space before punctuation
 };
 
 struct BpeTokenizerSpec {
@@ -31,6 +35,8 @@ struct BpeTokenizerSpec {
   std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizerStep> pre_tokenizer;
   BpeSpec model;
+  // Set: a WordPiece model with the vocabulary and unknown token of `model`.
+  std::optional<WordPieceSpec> word_piece;
   std::vector<TokenTextStep> decoder;
   bool strip_leading_space = false;
   // What the post-processor puts around a text.

@@ -12,6 +12,9 @@ namespace {
 
 using nlohmann::json;
 
+// A hundred in every published model; cutting a word costs the square of its length.
+constexpr int64_t kMaxWordCharacters = 10000;
+
 int32_t TokenIdOf(const JsonValue& value) {
   const int64_t id = value.Int();
   if (id < 0 || id >= kMaxVocabulary) {
@@ -86,6 +89,14 @@ void ReadNormalizer(const JsonValue& value, std::vector<NormalizerStep>* steps) 
     step.kind = Kind::kReplace;
     ReadPattern(value["pattern"], &step.literal, &step.regex);
     step.text = value["content"].String();
+  } else if (type == "BertNormalizer") {
+    value.AllowKeys({"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+    step.kind = Kind::kBert;
+    step.bert.clean_text = value["clean_text"].Bool(true);
+    step.bert.space_around_chinese = value["handle_chinese_chars"].Bool(true);
+    if (!value["strip_accents"].IsNull())
+      step.bert.strip_accents = value["strip_accents"].Bool(false);
+    step.bert.lowercase = value["lowercase"].Bool(true);
   } else {
     value.NotSupported(absl::StrCat("a normalizer of type \"", type, "\""));
   }
@@ -168,6 +179,9 @@ void ReadPreTokenizer(const JsonValue& value, std::vector<PreTokenizerStep>* ste
     value.AllowKeys({"type", "individual_digits"});
     step.kind = PreTokenizerStep::Kind::kDigits;
     step.individual_digits = value["individual_digits"].Bool(false);
+  } else if (type == "BertPreTokenizer") {
+    value.AllowKeys({"type"});
+    step.kind = PreTokenizerStep::Kind::kBert;
   } else {
     value.NotSupported(absl::StrCat("a pre-tokenizer of type \"", type, "\""));
   }
@@ -193,9 +207,30 @@ void ReadMerge(const JsonValue& value, BpeSpec* model) {
   model->merges.emplace_back(text.substr(0, space), text.substr(space + 1));
 }
 
-void ReadModel(const JsonValue& value, BpeSpec* model) {
+void ReadVocabulary(const JsonValue& vocabulary, BpeSpec* model);
+
+// Of what a BPE model has, only vocabulary and unknown token.
+void ReadWordPiece(const JsonValue& value, BpeTokenizerSpec* spec) {
+  value.AllowKeys(
+      {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
+  WordPieceSpec word_piece;
+  word_piece.continuing_prefix = value["continuing_subword_prefix"].String("##");
+  if (!value["max_input_chars_per_word"].IsNull()) {
+    word_piece.max_characters = value["max_input_chars_per_word"].Int();
+    // A word costs the square of it.
+    if (word_piece.max_characters < 0 || word_piece.max_characters > kMaxWordCharacters)
+      value["max_input_chars_per_word"].Fail(absl::StrCat("is over ", kMaxWordCharacters));
+  }
+  spec->word_piece = std::move(word_piece);
+  spec->model.unknown_token = value["unk_token"].String("[UNK]");
+  ReadVocabulary(value["vocab"], &spec->model);
+}
+
+void ReadModel(const JsonValue& value, BpeTokenizerSpec* spec) {
+  BpeSpec* model = &spec->model;
   // Files from before 2021 do not name the type of a BPE.
   const std::string type = value["type"].String("BPE");
+  if (type == "WordPiece") return ReadWordPiece(value, spec);
   if (type != "BPE") {
     value.NotSupported(absl::StrCat("a model of type \"", type, "\""));
     return;
@@ -214,7 +249,11 @@ void ReadModel(const JsonValue& value, BpeSpec* model) {
   model->fuse_unknown = value["fuse_unk"].Bool(false);
   model->byte_fallback = value["byte_fallback"].Bool(false);
   model->ignore_merges = value["ignore_merges"].Bool(false);
-  const JsonValue vocabulary = value["vocab"];
+  ReadVocabulary(value["vocab"], model);
+  for (const JsonValue& merge : value["merges"].Elements()) ReadMerge(merge, model);
+}
+
+void ReadVocabulary(const JsonValue& vocabulary, BpeSpec* model) {
   if (!vocabulary.IsObject()) {
     vocabulary.Fail("should be an object");
     return;
@@ -235,7 +274,6 @@ void ReadModel(const JsonValue& value, BpeSpec* model) {
     }
     model->vocabulary.emplace_back(piece, static_cast<int32_t>(value_of_id));
   }
-  for (const JsonValue& merge : value["merges"].Elements()) ReadMerge(merge, model);
 }
 
 void ReadTemplate(const JsonValue& value, BpeTokenizerSpec* spec) {
@@ -272,6 +310,14 @@ void ReadPostProcessor(const JsonValue& value, BpeTokenizerSpec* spec) {
       return;
     }
     ReadTemplate(value, spec);
+  } else if (type == "BertProcessing") {
+    value.AllowKeys({"type", "sep", "cls"});
+    for (const auto& [key, ids] :
+         {std::pair("cls", &spec->prefix), std::pair("sep", &spec->suffix)}) {
+      const std::vector<JsonValue> pair = value[key].Elements();  // ["[CLS]", 101]
+      if (pair.size() != 2) return value[key].Fail("should be a token and its id");
+      ids->push_back(TokenIdOf(pair[1]));
+    }
   } else if (type != "ByteLevel") {  // ByteLevel only moves offsets, which nobody reads here
     value.NotSupported(absl::StrCat("a post-processor of type \"", type, "\""));
   }
@@ -296,6 +342,11 @@ void ReadDecoder(const JsonValue& value, DecoderState* state, BpeTokenizerSpec* 
     const bool is_leading_space = state->fused && value["content"].String() == " " &&
                                   value["start"].Int() == 1 && value["stop"].Int() == 0;
     if (!is_leading_space) value.NotSupported("anything but one leading space of the whole text");
+    spec->strip_leading_space = true;
+  } else if (type == "WordPiece") {
+    value.AllowKeys({"type", "prefix", "cleanup"});
+    spec->decoder.push_back(
+        {Kind::kWordPiece, value["prefix"].String("##"), "", value["cleanup"].Bool(true)});
     spec->strip_leading_space = true;
   } else if (state->fused) {
     value.NotSupported(absl::StrCat("\"", type, "\" after \"Fuse\""));
@@ -341,7 +392,7 @@ absl::StatusOr<BpeTokenizerSpec> ReadBpeSpec(std::string_view text) {
   }
   ReadNormalizer(root["normalizer"], &spec.normalizer);
   ReadPreTokenizer(root["pre_tokenizer"], &spec.pre_tokenizer);
-  ReadModel(root["model"], &spec.model);
+  ReadModel(root["model"], &spec);
   ReadPostProcessor(root["post_processor"], &spec);
   if (root["decoder"].IsNull()) {
     root["decoder"].NotSupported("a tokenizer without a decoder");

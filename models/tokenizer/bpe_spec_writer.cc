@@ -46,6 +46,7 @@ Json PreTokenizerStepJson(const PreTokenizerStep& step) {
               {"pattern", {{"Regex", step.regex->pattern()}}},
               {"behavior", "Isolated"},
               {"invert", false}};
+    case PreTokenizerStep::Kind::kBert:
     case PreTokenizerStep::Kind::kMetaspace:
       break;
   }

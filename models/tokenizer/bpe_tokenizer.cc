@@ -1,5 +1,5 @@
 // The tokenizer of tokenizer.json: find added tokens, normalize, find added tokens again, split,
-// merge.
+// merge (BPE) or match (WordPiece).
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -48,6 +48,21 @@ std::optional<char> FallbackByte(const std::string& piece) {
   return static_cast<char>(value);
 }
 
+// With a space before it unless it continues a word; what "cleanup" means is fixed by `tokenizers`.
+std::string WordPieceText(const TokenTextStep& step, std::string text) {
+  const bool continues = !step.from.empty() && text.compare(0, step.from.size(), step.from) == 0;
+  text = continues ? text.substr(step.from.size()) : " " + text;
+  if (!step.cleanup) return text;
+  for (const auto& [from, to] :
+       {std::pair(" .", "."), std::pair(" ?", "?"), std::pair(" !", "!"), std::pair(" ,", ","),
+        std::pair(" ' ", "'"), std::pair(" n't", "n't"), std::pair(" 'm", "'m"),
+        std::pair(" do not", " don't"), std::pair(" 's", "'s"), std::pair(" 've", "'ve"),
+        std::pair(" 're", "'re")}) {
+    text = ReplaceAll(std::move(text), from, to);
+  }
+  return text;
+}
+
 std::string TokenText(const std::vector<TokenTextStep>& steps, bool is_added, std::string text) {
   for (const TokenTextStep& step : steps) {
     switch (step.kind) {
@@ -57,6 +72,9 @@ std::string TokenText(const std::vector<TokenTextStep>& steps, bool is_added, st
         break;
       case TokenTextStep::Kind::kReplace:
         text = ReplaceAll(std::move(text), step.from, step.to);
+        break;
+      case TokenTextStep::Kind::kWordPiece:
+        text = WordPieceText(step, std::move(text));
         break;
       case TokenTextStep::Kind::kByteFallback:
         if (const std::optional<char> byte = FallbackByte(text)) text.assign(1, *byte);
@@ -68,7 +86,9 @@ std::string TokenText(const std::vector<TokenTextStep>& steps, bool is_added, st
 
 class BpeTokenizer : public Tokenizer {
  public:
-  BpeTokenizer(BpeTokenizerSpec spec, Bpe bpe) : spec_(std::move(spec)), bpe_(std::move(bpe)) {
+  // One of the two models.
+  BpeTokenizer(BpeTokenizerSpec spec, std::optional<Bpe> bpe, std::optional<WordPiece> word_piece)
+      : spec_(std::move(spec)), bpe_(std::move(bpe)), word_piece_(std::move(word_piece)) {
     special_ids_ = spec_.special_ids;
   }
 
@@ -102,7 +122,8 @@ class BpeTokenizer : public Tokenizer {
                            std::vector<int32_t>* ids, int64_t* queue_operations) const;
 
   BpeTokenizerSpec spec_;
-  Bpe bpe_;
+  std::optional<Bpe> bpe_;
+  std::optional<WordPiece> word_piece_;
   std::vector<TokenInfo> tokens_;  // by id
   absl::flat_hash_map<std::string, int32_t> ids_;
   AddedTokenFinder raw_finder_;         // tokens with normalized = false
@@ -178,7 +199,9 @@ absl::Status BpeTokenizer::EncodePlain(std::string text, bool at_start,
     pieces.push_back(
         {text.substr(section.begin, section.end - section.begin), at_start && section.begin == 0});
     if (status = PreTokenize(spec_.pre_tokenizer, &pieces); !status.ok()) return status;
-    for (const TextPiece& piece : pieces) bpe_.Encode(piece.text, ids, queue_operations);
+    for (const TextPiece& piece : pieces) {
+      bpe_ ? bpe_->Encode(piece.text, ids, queue_operations) : word_piece_->Encode(piece.text, ids);
+    }
   }
   return absl::OkStatus();
 }
@@ -212,9 +235,19 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeBpeTokenizer(BpeTokenizerSp
     // text.
     if (token.special && token.content != spec.model.unknown_token) control_ids.push_back(token.id);
   }
-  absl::StatusOr<Bpe> bpe = Bpe::Create(spec.model, control_ids);
-  if (!bpe.ok()) return bpe.status();
-  auto tokenizer = std::make_unique<BpeTokenizer>(std::move(spec), *std::move(bpe));
+  std::optional<Bpe> bpe;
+  std::optional<WordPiece> word_piece;
+  if (spec.word_piece) {
+    auto made = WordPiece::Create(spec.model, *spec.word_piece, control_ids);
+    if (!made.ok()) return made.status();
+    word_piece = *std::move(made);
+  } else {
+    auto made = Bpe::Create(spec.model, control_ids);
+    if (!made.ok()) return made.status();
+    bpe = *std::move(made);
+  }
+  auto tokenizer =
+      std::make_unique<BpeTokenizer>(std::move(spec), std::move(bpe), std::move(word_piece));
   if (absl::Status status = tokenizer->Init(); !status.ok()) return status;
   return tokenizer;
 }

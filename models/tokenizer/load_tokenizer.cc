@@ -10,6 +10,7 @@
 #include "models/tokenizer/sentencepiece_tokenizer.h"
 #include "models/tokenizer/tokenizer.h"
 #include "models/tokenizer/tokenizer_config.h"
+#include "models/tokenizer/wordpiece_vocabulary.h"
 
 namespace rankine {
 namespace {
@@ -31,13 +32,23 @@ SpecialTokenIds FindRoles(const TokenizerConfig& config, const BpeTokenizerSpec&
     if (piece.empty() || found == ids.end()) return std::nullopt;
     return found->second;
   };
-  return {find(config.bos_token), find(config.eos_token), find(config.unknown_token),
-          find(config.padding_token)};
+  // What begins and ends a text in BERT.
+  const std::string& bos = config.bos_token.empty() ? config.cls_token : config.bos_token;
+  const std::string& eos = config.eos_token.empty() ? config.sep_token : config.eos_token;
+  return {find(bos), find(eos), find(config.unknown_token), find(config.padding_token)};
 }
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadBpe(const std::string& json,
                                                          const TokenizerConfig& config) {
   absl::StatusOr<BpeTokenizerSpec> spec = tokenizer::ReadBpeSpec(json);
+  if (!spec.ok()) return spec.status();
+  spec->special_ids = FindRoles(config, *spec);
+  return tokenizer::MakeBpeTokenizer(*std::move(spec));
+}
+
+absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadWordPiece(std::string_view vocabulary,
+                                                               const TokenizerConfig& config) {
+  absl::StatusOr<BpeTokenizerSpec> spec = tokenizer::SpecFromVocabularyText(vocabulary, config);
   if (!spec.ok()) return spec.status();
   spec->special_ids = FindRoles(config, *spec);
   return tokenizer::MakeBpeTokenizer(*std::move(spec));
@@ -58,8 +69,8 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadSentencePiece(const std::st
 absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadTokenizer(const std::string& folder) {
   absl::StatusOr<TokenizerConfig> config = tokenizer::ReadTokenizerConfig(folder);
   if (!config.ok()) return InFile(config.status(), folder);
-  absl::StatusOr<std::unique_ptr<const Tokenizer>> loaded =
-      absl::NotFoundError("no tokenizer.json and no tokenizer.model; the folder needs one of them");
+  absl::StatusOr<std::unique_ptr<const Tokenizer>> loaded = absl::NotFoundError(
+      "no tokenizer.json, no tokenizer.model and no vocab.txt; the folder needs one of them");
   absl::StatusOr<std::string> json = ReadTextFile(folder + "/tokenizer.json");
   if (json.ok()) {
     loaded = LoadBpe(*json, *config);
@@ -71,6 +82,10 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadTokenizer(const std::string
       loaded = LoadSentencePiece(*model, *std::move(config));
     } else if (!absl::IsNotFound(model.status())) {
       return model.status();
+    } else if (auto text = ReadTextFile(folder + "/vocab.txt"); text.ok()) {
+      loaded = LoadWordPiece(*text, *config);
+    } else if (!absl::IsNotFound(text.status())) {
+      return text.status();
     }
   }
   if (!loaded.ok()) return InFile(loaded.status(), folder);

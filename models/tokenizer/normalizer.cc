@@ -63,6 +63,9 @@ absl::Status Apply(const NormalizerStep& step, std::string* text, bool* start_re
       break;
     case Kind::kReplace:
       return Replace(step, text);
+    case Kind::kBert:
+      *text = BertNormalize(*text, step.bert);
+      break;
   }
   return absl::OkStatus();
 }

@@ -7,17 +7,19 @@
 
 #include "absl/status/status.h"
 #include "models/tokenizer/regex.h"
+#include "models/tokenizer/wordpiece.h"
 
 namespace rankine::tokenizer {
 
 struct NormalizerStep {
-  enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStrip, kPrepend, kReplace };
+  enum class Kind { kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStrip, kPrepend, kReplace, kBert };
   Kind kind;
   std::string text;            // kPrepend: what; kReplace: the replacement
   std::string literal;         // kReplace: what is replaced, unless `regex` is set
   std::optional<Regex> regex;  // kReplace
   bool strip_left = false;     // kStrip
   bool strip_right = false;
+  BertNormalizerOptions bert;  // kBert
 };
 
 // `text` must be valid UTF-8 and stays so. `*start_removed` becomes true when the text lost its

@@ -6,6 +6,7 @@
 #include "models/tokenizer/byte_level.h"
 #include "models/tokenizer/unicode.h"
 #include "models/tokenizer/utf8.h"
+#include "models/tokenizer/wordpiece.h"
 
 namespace rankine::tokenizer {
 namespace {
@@ -183,6 +184,10 @@ absl::Status Apply(const PreTokenizerStep& step, TextPiece piece, std::vector<Te
       return absl::OkStatus();
     case Kind::kMetaspace:
       Metaspace(step, std::move(piece), out);
+      return absl::OkStatus();
+    case Kind::kBert:
+      // Only Metaspace asks for the start of the text, and does not come after this step.
+      for (std::string& word : BertSplit(piece.text)) out->push_back({std::move(word), false});
       return absl::OkStatus();
   }
   return absl::OkStatus();

@@ -12,7 +12,7 @@
 namespace rankine::tokenizer {
 
 struct PreTokenizerStep {
-  enum class Kind { kByteLevel, kSplit, kDigits, kMetaspace };
+  enum class Kind { kByteLevel, kSplit, kDigits, kMetaspace, kBert };
   enum class Behavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
   enum class Prepend { kAlways, kFirst, kNever };
 

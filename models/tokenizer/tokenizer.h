@@ -95,7 +95,8 @@ class StreamDecoder {
   std::string pending_;  // the start of a character, at most 3 bytes
 };
 
-// Reads tokenizer.json or tokenizer.model (the former wins) and tokenizer_config.json of a folder.
+// Reads tokenizer.json, tokenizer.model or vocab.txt (WordPiece), the first that is there, and
+// tokenizer_config.json of a folder.
 // What the files ask for and this engine does not have is an error that names it.
 absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadTokenizer(const std::string& folder);
 

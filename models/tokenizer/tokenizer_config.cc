@@ -102,6 +102,12 @@ absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::string& folder) {
     config.eos_token = TokenText(root["eos_token"]);
     config.unknown_token = TokenText(root["unk_token"]);
     config.padding_token = TokenText(root["pad_token"]);
+    config.cls_token = TokenText(root["cls_token"]);
+    config.sep_token = TokenText(root["sep_token"]);
+    config.mask_token = TokenText(root["mask_token"]);
+    config.do_lower_case = OptionalBool(root["do_lower_case"]);
+    config.strip_accents = OptionalBool(root["strip_accents"]);
+    config.tokenize_chinese_chars = OptionalBool(root["tokenize_chinese_chars"]);
     config.add_bos = OptionalBool(root["add_bos_token"]);
     config.add_eos = OptionalBool(root["add_eos_token"]);
     ReadAddedTokens(root["added_tokens_decoder"], &config);

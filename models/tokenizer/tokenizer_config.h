@@ -16,6 +16,12 @@ struct TokenizerConfig {
   std::string eos_token;
   std::string unknown_token;
   std::string padding_token;
+  std::string cls_token;  // BERT's, as are those below
+  std::string sep_token;
+  std::string mask_token;
+  std::optional<bool> do_lower_case;
+  std::optional<bool> strip_accents;
+  std::optional<bool> tokenize_chinese_chars;
   std::optional<bool> add_bos;
   std::optional<bool> add_eos;
   std::vector<AddedToken> added_tokens;      // added_tokens_decoder

@@ -67,6 +67,21 @@ bool IsNumeric(char32_t code_point) {
   return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
 }
 
+bool IsPunctuation(char32_t code_point) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<int32_t>(code_point));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+bool IsNonspacingMark(char32_t code_point) {
+  return utf8proc_category(static_cast<int32_t>(code_point)) == UTF8PROC_CATEGORY_MN;
+}
+
+bool IsControl(char32_t code_point) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<int32_t>(code_point));
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF ||
+         category == UTF8PROC_CATEGORY_CO;
+}
+
 bool IsWord(char32_t c) {
   if (c == 0x200C || c == 0x200D) return true;
   // Alphabetic characters outside L, Nl and M: circled Latin letters, regional squares.

@@ -9,6 +9,11 @@ namespace rankine::tokenizer {
 bool IsWhiteSpace(char32_t code_point);
 // General category N: what Rust's char::is_numeric says.
 bool IsNumeric(char32_t code_point);
+// General categories P and Mn.
+bool IsPunctuation(char32_t code_point);
+bool IsNonspacingMark(char32_t code_point);
+// General categories Cc, Cf and Co: control, format and private use.
+bool IsControl(char32_t code_point);
 // A word character of a regular expression: Alphabetic, Mark, Decimal_Number,
 // Connector_Punctuation, Join_Control.
 bool IsWord(char32_t code_point);

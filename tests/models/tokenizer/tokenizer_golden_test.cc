@@ -84,7 +84,7 @@ void ExpectDecoded(const Tokenizer& tokenizer, const std::string& golden,
 void ExpectNoControlToken(const Tokenizer& tokenizer) {
   for (const std::string& text : Goldens().strings()) {
     for (int32_t id : Encode(tokenizer, text, kPlain)) {
-      const bool is_unknown = tokenizer.Piece(id) == "<unk>";
+      const bool is_unknown = tokenizer.Piece(id) == "<unk>" || tokenizer.Piece(id) == "[UNK]";
       ASSERT_TRUE(is_unknown || !tokenizer.IsSpecial(id))
           << text << " gives " << tokenizer.Piece(id);
     }
@@ -104,8 +104,20 @@ TEST_P(TokenizerJson, EqualsHuggingFace) {
 
 INSTANTIATE_TEST_SUITE_P(All, TokenizerJson,
                          ::testing::Values("gpt2", "llama3", "qwen2", "llama2", "metaspace",
-                                           "flags", "behaviors"),
+                                           "flags", "behaviors", "wordpiece", "wordpiece_cased"),
                          [](const auto& info) { return std::string(info.param); });
+
+// A folder with vocab.txt alone is the uncased BERT that its tokenizer.json would be.
+TEST(WordPieceVocabulary, EqualsHuggingFace) {
+  const std::string folder = testing::MakeTemporaryFolder();
+  testing::WriteFileOrDie(folder + "/vocab.txt", Goldens().Read("wordpiece_vocab.txt"));
+  auto tokenizer = LoadTokenizer(folder);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  ExpectIds(**tokenizer, "wordpiece.parsed", kParsed);
+  ExpectIds(**tokenizer, "wordpiece.plain", kPlain);
+  ExpectDecoded(**tokenizer, "wordpiece.decoded", kParsed);
+  std::filesystem::remove_all(folder);
+}
 
 TEST(GgufBpe, EqualsHuggingFace) {
   struct Case {

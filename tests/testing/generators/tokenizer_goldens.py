@@ -132,6 +132,35 @@ def behaviors(texts):
     return byte_level_bpe(texts, pre_tokenizers.Sequence(steps), ["<|endoftext|>"], normalizers.NFKD())
 
 
+def wordpiece(texts):
+    """As BERT's uncased models."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=1200, limit_alphabet=300, special_tokens=special, show_progress=False))
+    return with_bos(tokenizer, "[CLS]", "[SEP]")
+
+
+def wordpiece_cased(texts):
+    """As BERT's cased models: no accents stripped, another limit and prefix, BertProcessing."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12, continuing_subword_prefix="@@"))
+    tokenizer.normalizer = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="@@", cleanup=False)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=900, limit_alphabet=300, special_tokens=special, show_progress=False,
+                                                                   continuing_subword_prefix="@@"))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", tokenizer.token_to_id("[SEP]")), ("[CLS]", tokenizer.token_to_id("[CLS]")))
+    return tokenizer
+
+
+def write_vocabulary(tokenizer, path):
+    vocabulary = tokenizer.get_vocab()
+    path.write_text("".join(token + "\n" for token in sorted(vocabulary, key=vocabulary.get)))
+
+
 def train_sentencepiece(name, texts, **options):
     corpus = OUT / "corpus.txt"
     # Other characters than these stay unknown, so that byte fallback is met.
@@ -167,10 +196,12 @@ def main():
     (OUT / "smollm2.ids").write_text("".join(" ".join(map(str, encode(real, t, True, True))) + "\n" for t in texts))
 
     digests = {"smollm2": [digest(encode(real, t, False, True)) for t in texts]}
-    for make in (gpt2, llama3, qwen2, llama2, metaspace, flags, behaviors):
+    for make in (gpt2, llama3, qwen2, llama2, metaspace, flags, behaviors, wordpiece, wordpiece_cased):
         name = make.__name__
         tokenizer = make(texts)
         tokenizer.save(str(OUT / f"{name}.json"), pretty=False)
+        if name == "wordpiece":
+            write_vocabulary(tokenizer, OUT / "wordpiece_vocab.txt")
         parsed = [encode(tokenizer, t, True, True) for t in texts]
         digests[name + ".parsed"] = [digest(ids) for ids in parsed]
         digests[name + ".plain"] = [digest(encode(tokenizer, t, False, False)) for t in texts]
