@@ -26,6 +26,7 @@ void AddCommands(CLI::App& app, Action* action) {
   AddChatCommand(app, action);
   AddServeCommand(app, action);
   AddClientCommand(app, action);
+  AddEmbedCommand(app, action);
   AddEvalCommand(app, action);
   AddBenchCommand(app, action);
   AddSynthCommand(app, action);

@@ -28,6 +28,7 @@ void AddGenerateCommand(CLI::App& app, Action* action);
 void AddClientCommand(CLI::App& app, Action* action);
 void AddChatCommand(CLI::App& app, Action* action);
 void AddServeCommand(CLI::App& app, Action* action);
+void AddEmbedCommand(CLI::App& app, Action* action);
 void AddEvalCommand(CLI::App& app, Action* action);
 void AddBenchCommand(CLI::App& app, Action* action);
 void AddSynthCommand(CLI::App& app, Action* action);

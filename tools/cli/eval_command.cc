@@ -1,4 +1,5 @@
-// rankine eval MODEL: perplexity, fidelity to the dense model, multiple choice, code tasks.
+// rankine eval MODEL: perplexity, fidelity to the dense model, multiple choice, code tasks; of an
+// encoder a probe.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "models/text.h"
 #include "tools/cli/command.h"
+#include "tools/cli/eval_probe.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
@@ -30,6 +32,7 @@ struct Flags {
   ModelFlags model_flags;
   PerplexityOptions perplexity;
   CodeLimits limits;
+  ProbeFlags probe;
   int64_t max_new_tokens = 256;
   bool run_generated_code = false;
   bool json = false;
@@ -52,7 +55,9 @@ class Evaluation {
 
   absl::Status Run() {
     if (auto status = CheckFlags(); !status.ok()) return status;
-    auto opened = OpenModel(flags_.model, flags_.model_flags);
+    if (!flags_.probe.file.empty())
+      return EvalProbe(flags_.model, flags_.against, flags_.model_flags, flags_.probe, flags_.json);
+    auto opened = OpenDecoder(flags_.model);
     if (!opened.ok()) return opened.status();
     opened_ = *std::move(opened);
     auto tokenizer = TokenizerOf(*opened_.checkpoint);
@@ -72,13 +77,27 @@ class Evaluation {
   }
 
  private:
+  absl::StatusOr<OpenedModel> OpenDecoder(const std::string& path) const {
+    auto opened = OpenModel(path, flags_.model_flags);
+    if (!opened.ok() || !opened->model->shape().is_encoder) return opened;
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " is an encoder, which predicts no next token; evaluate it with --probe"));
+  }
+
   absl::Status CheckFlags() const {
-    if (flags_.text.empty() && flags_.choices.empty() && flags_.humaneval.empty()) {
+    const bool decodes =
+        !flags_.text.empty() || !flags_.choices.empty() || !flags_.humaneval.empty();
+    if (!decodes && flags_.probe.file.empty()) {
       return absl::InvalidArgumentError(
-          "eval: nothing to evaluate on; give --text, --choices or --humaneval");
+          "eval: nothing to evaluate on; give --text, --choices or --humaneval, or --probe for an "
+          "encoder");
     }
-    if (!flags_.against.empty() && flags_.text.empty()) {
-      return absl::InvalidArgumentError("--against compares on a text; give --text");
+    if (decodes && !flags_.probe.file.empty()) {
+      return absl::InvalidArgumentError(
+          "--probe is for encoders, --text, --choices and --humaneval for decoders: give one kind");
+    }
+    if (!flags_.against.empty() && flags_.text.empty() && flags_.probe.file.empty()) {
+      return absl::InvalidArgumentError("--against compares on a text; give --text or --probe");
     }
     if (flags_.run_generated_code && flags_.humaneval.empty()) {
       return absl::InvalidArgumentError("--run-generated-code runs the tasks of --humaneval");
@@ -107,7 +126,7 @@ class Evaluation {
   }
 
   absl::Status RunAgainst(const std::vector<int32_t>& tokens) {
-    auto dense = OpenModel(flags_.against, flags_.model_flags);
+    auto dense = OpenDecoder(flags_.against);
     if (!dense.ok()) return dense.status();
     ProgressBar progress("eval");
     auto result = CompareWithDense(*opened_.model, *dense->model, tokens, flags_.perplexity,
@@ -255,11 +274,13 @@ void AddCodeFlags(CLI::App& command, Flags& flags) {
 void AddEvalCommand(CLI::App& app, Action* action) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand(
-      "eval", "Perplexity, fidelity to a dense model, multiple choice, code tasks");
+      "eval", "Perplexity, fidelity to a dense model, multiple choice, code tasks, probes");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();
   command->add_option("--text", flags->text, "Perplexity on this text file");
-  command->add_option("--against", flags->against,
-                      "The dense model: KL divergence and top-1 agreement on the text");
+  command->add_option(
+      "--against", flags->against,
+      "The dense model: KL divergence and top-1 agreement on the text; with --probe "
+      "cosines of the embeddings and the difference of accuracy");
   command->add_option("--context", flags->perplexity.context, "Tokens of a window")
       ->capture_default_str();
   command
@@ -270,6 +291,7 @@ void AddEvalCommand(CLI::App& app, Action* action) {
   command->add_option("--choices", flags->choices,
                       "Multiple choice: lines of {\"context\", \"choices\": [...], \"answer\": 0}");
   AddCodeFlags(*command, *flags);
+  flags->probe.AddTo(*command);
   command->add_flag("--json", flags->json, "Print JSON: {perplexity, standard_error, tokens, ...}");
   flags->model_flags.AddTo(*command);
   command->callback([flags, action] { *action = [flags] { return Evaluation(*flags).Run(); }; });

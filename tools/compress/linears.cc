@@ -14,7 +14,6 @@
 namespace rankine {
 namespace {
 
-constexpr std::string_view kLayers = ".layers.";
 constexpr std::string_view kWeight = ".weight";
 
 absl::StatusOr<std::regex> Compile(const std::string& flag, const std::string& expression) {
@@ -63,16 +62,20 @@ absl::Status CannotFactor(const FactoredMatrix& m) {
 }  // namespace
 
 std::optional<int64_t> LayerOf(std::string_view name) {
-  const size_t at = name.find(kLayers);
-  if (at == std::string_view::npos) return std::nullopt;
-  int64_t layer = 0;
-  size_t i = at + kLayers.size();
-  const size_t first = i;
   // A layer's number has few digits; more is another kind of name.
-  for (; i < name.size() && i < first + 6 && std::isdigit(static_cast<unsigned char>(name[i])); ++i)
-    layer = layer * 10 + (name[i] - '0');
-  if (i == first || i >= name.size() || name[i] != '.') return std::nullopt;
-  return layer;
+  constexpr size_t kMaxDigits = 6;
+  for (size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    int64_t layer = 0;
+    size_t i = dot + 1;
+    for (; i < name.size() && std::isdigit(static_cast<unsigned char>(name[i])); ++i) {
+      if (i - dot <= kMaxDigits) layer = layer * 10 + (name[i] - '0');
+    }
+    const size_t digits = i - dot - 1;
+    if (digits == 0 || i >= name.size() || name[i] != '.') continue;
+    if (digits > kMaxDigits) return std::nullopt;
+    return layer;
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoint,

@@ -28,7 +28,8 @@ struct LinearInfo {
   int64_t in_features() const { return matrix != nullptr ? matrix->in_features : weight->shape[1]; }
 };
 
-// The number after ".layers." in a linear's name; absent for the embedding and the head.
+// The first part of a linear's name that is a number and has parts around it ("model.layers.3.mlp",
+// "encoder.layer.3.output"); absent for embeddings and heads.
 std::optional<int64_t> LayerOf(std::string_view name);
 
 // The dense linears, block-encoded ones too, whose full name `only` matches somewhere and `skip`

@@ -83,6 +83,11 @@ PerplexityResult Summarise(const std::vector<double>& means, int64_t window_toke
 absl::StatusOr<PerplexityResult> Perplexity(const Model& model, absl::Span<const int32_t> tokens,
                                             const PerplexityOptions& options,
                                             const ProgressFn& progress) {
+  if (model.shape().is_encoder) {
+    return absl::InvalidArgumentError(
+        "the model is an encoder, which predicts no next token and has no perplexity; evaluate it "
+        "with --probe");
+  }
   auto windows = EvaluationWindows(tokens, options.context, options.max_windows);
   if (!windows.ok()) return windows.status();
   if (auto s = CheckVocabulary(tokens, model.shape().vocab_size); !s.ok()) return s;

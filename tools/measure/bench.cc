@@ -70,6 +70,10 @@ absl::Status CheckPrompt(const BenchSubject& subject, const BenchOptions& option
 
 absl::StatusOr<std::unique_ptr<Runner>> Runner::Create(const BenchSubject& subject,
                                                        const BenchOptions& options) {
+  if (subject.model->shape().is_encoder) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        subject.path, " is an encoder, which generates nothing: it has no decode speed"));
+  }
   const ModelShape& shape = subject.model->shape();
   const int64_t tokens = options.prompt_tokens + options.new_tokens;
   if (options.prompt_tokens < 1 || options.new_tokens < 1 || options.sequences < 1 ||
