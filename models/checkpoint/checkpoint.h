@@ -42,7 +42,10 @@ class Checkpoint {
   // Every tensor of the model, in file order.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   // Names, as stored, of tensors that are no part of the model (a training head of an encoder).
-  virtual const std::vector<std::string>& unused_tensors() const = 0;
+  virtual const std::vector<std::string>& unused_tensors() const {
+    static const std::vector<std::string> none;
+    return none;
+  }
   // Null when there is none of that name.
   virtual const TensorInfo* Find(std::string_view name) const = 0;
 

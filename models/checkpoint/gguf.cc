@@ -57,7 +57,6 @@ class GgufCheckpoint final : public Checkpoint {
                              BlockRowsBuffer* out) const override;
   absl::Status ReadRaw(const TensorInfo& tensor, int64_t begin, int64_t size,
                        void* out) const override;
-  const std::vector<std::string>& unused_tensors() const override { return unused_; }
   const std::vector<FactoredMatrix>& factored() const override { return factored_; }
   const std::string& folder() const override { return folder_; }
   const GgufVocabulary* gguf_vocabulary() const override {
@@ -79,7 +78,6 @@ class GgufCheckpoint final : public Checkpoint {
   std::map<std::string, size_t, std::less<>> by_name_;
   const std::vector<FactoredMatrix> factored_;  // a GGUF file is dense
   const std::string folder_;                    // and is no folder
-  const std::vector<std::string> unused_;
 };
 
 absl::Status GgufCheckpoint::Load() {

@@ -4,6 +4,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "models/tokenizer/bert_unicode.h"
 #include "models/tokenizer/unicode.h"
 #include "models/tokenizer/utf8.h"
 
@@ -20,21 +21,12 @@ bool IsChinese(char32_t c) {
          (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-// ASCII's symbols count, as BERT has it.
-bool IsBertPunctuation(char32_t c) {
-  if (c < 0x80)
-    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
-           (c >= 123 && c <= 126);
-  return IsPunctuation(c);
-}
-
 std::string CleanText(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (const char32_t c : ToCodePoints(text)) {
-    const bool is_space = c == '\t' || c == '\n' || c == '\r';
-    if (!is_space && (c == 0 || c == kReplacementCharacter || IsControl(c))) continue;
-    AppendUtf8(is_space || IsWhiteSpace(c) ? U' ' : c, &out);
+    if (c == 0 || c == kReplacementCharacter || IsBertControl(c)) continue;
+    AppendUtf8(IsWhiteSpace(c) ? U' ' : c, &out);
   }
   return out;
 }
@@ -55,7 +47,7 @@ std::string StripAccents(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (const char32_t c : ToCodePoints(ToNormalForm(text, NormalForm::kNfd))) {
-    if (!IsNonspacingMark(c)) AppendUtf8(c, &out);
+    if (!IsBertMark(c)) AppendUtf8(c, &out);
   }
   return out;
 }

@@ -52,8 +52,7 @@ struct BertNormalizerOptions {
   bool lowercase = true;
 };
 
-// `text` is valid UTF-8. The characters' properties are those of utf8proc's Unicode; `tokenizers`
-// knows marks and punctuation of Unicode 8 only, so that newer ones may differ.
+// `text` is valid UTF-8.
 std::string BertNormalize(std::string_view text, const BertNormalizerOptions& options);
 
 // Words between white space, each punctuation mark a word of its own.

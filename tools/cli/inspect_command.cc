@@ -54,6 +54,7 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                {"tied_embedding", c.tie_embeddings},
                {"random_weights", c.random_weights},
                {"file_bytes", FileBytes(checkpoint)},
+               {"unused_tensors", checkpoint.unused_tensors()},
                {"encodings", Json::array()},
                {"factored", Json::array()}};
   const EncodingSummary encodings = SummarizeEncodings(checkpoint);
@@ -94,6 +95,10 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
       FormatBytes(static_cast<double>(FileBytes(checkpoint))),
       checkpoint.factored().size() - num_dense, num_dense);
   if (c.random_weights) out += "random weights: for measuring speed, its output means nothing\n";
+  if (!checkpoint.unused_tensors().empty()) {
+    absl::StrAppendFormat(&out, "no part of the model, and left out: %s\n",
+                          absl::StrJoin(checkpoint.unused_tensors(), ", "));
+  }
   out += EncodingTable(SummarizeEncodings(checkpoint));
   for (const FactoredMatrix& m : checkpoint.factored()) {
     if (IsDense(m)) continue;

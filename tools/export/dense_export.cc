@@ -127,7 +127,9 @@ class DenseExport {
                           : absl::StrContains(linear.name, ".self_attn.") ? config_.attention_bias
                           : absl::StrContains(linear.name, ".mlp.")       ? config_.mlp_bias
                                                                           : false;
-      if (!wanted) continue;
+      const bool absent = linear.optional && FindMatrix(linear.name) == nullptr &&
+                          source_.Find(linear.weight()) == nullptr;
+      if (!wanted || absent) continue;
       if (const TensorInfo* bias = BiasOf(linear); bias != nullptr) {
         tensors_.push_back(CopyOf(source_, *bias, linear.bias(), DType::kF32));
         continue;

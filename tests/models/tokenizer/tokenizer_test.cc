@@ -172,10 +172,10 @@ TEST(LoadTokenizer, AcceptsThePartsThatTheErrorsBelowStartFrom) {
 TEST(LoadTokenizer, NamesWhatIsNotSupported) {
   ExpectError(Parts{.normalizer = R"({"type": "Precompiled"})"}.Text(), "Precompiled");
   ExpectError(Parts{.normalizer = R"({"type": "NFC", "odd": 1})"}.Text(), "odd");
-  ExpectError(Parts{.pre_tokenizer = R"({"type": "BertPreTokenizer"})"}.Text(), "BertPreTokenizer");
+  ExpectError(Parts{.pre_tokenizer = R"({"type": "Whitespace"})"}.Text(), "Whitespace");
   ExpectError(Parts{.post_processor = R"({"type": "RobertaProcessing"})"}.Text(),
               "RobertaProcessing");
-  ExpectError(Parts{.decoder = R"({"type": "WordPiece"})"}.Text(), "WordPiece");
+  ExpectError(Parts{.decoder = R"({"type": "CTC"})"}.Text(), "CTC");
   ExpectError(Parts{.decoder = "null"}.Text(), "decoder");
   ExpectError(Parts{.model_extra = R"(, "dropout": 0.1)"}.Text(), "dropout");
   ExpectError(Parts{.model_extra = R"(, "end_of_word_suffix": "</w>")"}.Text(),

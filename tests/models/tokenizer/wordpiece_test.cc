@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "models/tokenizer/bert_unicode.h"
 #include "models/tokenizer/tokenizer.h"
 #include "tests/testing/tokenizer_goldens.h"
 
@@ -76,6 +77,26 @@ TEST(BertPreTokenizer, SetsPunctuationApart) {
   EXPECT_THAT(BertSplit(" don't  $5.00\u2026ok "),
               ElementsAre("don", "'", "t", "$", "5", ".", "00", "\u2026", "ok"));
   EXPECT_THAT(BertSplit(" \t "), ElementsAre());
+}
+
+// Number of points of a class, and a digest of them, as tests/testing/generators/bert_unicode.py
+// has them from `tokenizers`.
+std::pair<int, uint64_t> AllOf(bool (*is)(char32_t), char32_t first) {
+  int count = 0;
+  uint64_t hash = 0xCBF29CE484222325;
+  for (char32_t c = first; c < 0x110000; ++c) {
+    if ((c >= 0xD800 && c < 0xE000) || !is(c)) continue;
+    ++count;
+    hash = (hash ^ c) * 0x100000001B3;
+  }
+  return {count, hash};
+}
+
+TEST(BertUnicode, EveryCharacterIsOfTheClassOfHuggingFace) {
+  EXPECT_EQ(AllOf(tokenizer::IsBertControl, 0), std::pair(137680, uint64_t{0xa0e232b4d7bd8ec3}));
+  EXPECT_EQ(AllOf(tokenizer::IsBertMark, 0), std::pair(1567, uint64_t{0x8a6f9eed3ef95933}));
+  EXPECT_EQ(AllOf(tokenizer::IsBertPunctuation, 0x80),
+            std::pair(694, uint64_t{0xb70ad0ab72fea9de}));
 }
 
 std::string LoadError(const std::string& file, const std::string& text) {

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer
 
 BASE = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=96,
             max_position_embeddings=70, hidden_act="gelu")
@@ -23,6 +23,9 @@ CONFIGS = {
     # Names as in models trained with a head, LayerNorms as TensorFlow called them.
     "prefixed": dict(num_attention_heads=1),
 }
+
+# Embedded by "plain" with a vocabulary of its size; longer than its 70 positions, empty, unknown words, accents.
+TEXTS = ["a b", "", "Can't 3.5%?", "the \u00e9t\u00e9 & 7 * (8 + 9) = ok!", "7 * 8 - " * 20]
 
 LENGTHS = [1, 33, 5, 70, 32]
 
@@ -46,6 +49,22 @@ def old_names(folder):
     save_file(renamed, path, metadata={"format": "pt"})
 
 
+def write_embeddings(out, model):
+    """Mean and first-token embeddings of TEXTS, by transformers' tokenizer on the first tokens of the golden WordPiece."""
+    folder = os.path.join(out, "plain")
+    tokens = open(os.path.join(out, "..", "tokenizer", "wordpiece_vocab.txt")).read().split("\n")[:model.config.vocab_size]
+    with open(os.path.join(folder, "vocab.txt"), "w") as file:
+        file.write("\n".join(tokens) + "\n")
+    tokenizer = BertTokenizer(os.path.join(folder, "vocab.txt"))
+    rows = []
+    for text in TEXTS:
+        ids = tokenizer(text, truncation=True, max_length=model.config.max_position_embeddings).input_ids
+        with torch.no_grad():
+            states = model(torch.tensor([ids])).last_hidden_state[0].double().numpy()
+        rows.append({"text": text, "token_ids": ids, "mean": states.mean(0).round(7).tolist(), "cls": states[0].round(7).tolist()})
+    json.dump(rows, open(os.path.join(folder, "embeddings.json"), "w"))
+
+
 def main(out):
     for index, (name, changes) in enumerate(CONFIGS.items()):
         config = BertConfig(**{**BASE, **changes})
@@ -64,6 +83,8 @@ def main(out):
             with torch.no_grad():
                 states.append(model(ids, token_type_ids=types).last_hidden_state[0].numpy().astype("<f4"))
             sequences.append({"token_ids": ids[0].tolist(), "token_types": types[0].tolist()})
+        if name == "plain":
+            write_embeddings(out, model)
         json.dump(sequences, open(os.path.join(folder, "sequences.json"), "w"))
         np.concatenate(states).tofile(os.path.join(folder, "hidden.bin"))
 

@@ -162,7 +162,7 @@ TEST(Probe, TrainsOnOneFileAndTestsOnAnother) {
   LabelledTexts test{.texts = {"x", "y"}, .labels = {0, 1}, .label_names = {"b", "c"}};
   const Embeddings x = SomeEmbeddings(train, 0.1f);
   Embeddings y{.count = 2, .dim = 2};
-  y.values.insert(y.values.end(), x.Row(1), x.Row(1) + 4);  // of labels b and c
+  for (int64_t i = 0; i < 4; ++i) y.values.push_back(x.Row(1)[i]);  // of labels b and c
   const auto result = TrainAndTest(train, x, test, y, {});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_THAT(result->correct, ElementsAre(true, true));
