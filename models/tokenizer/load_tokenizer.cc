@@ -50,7 +50,6 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> LoadWordPiece(std::string_view 
                                                                const TokenizerConfig& config) {
   absl::StatusOr<BpeTokenizerSpec> spec = tokenizer::SpecFromVocabularyText(vocabulary, config);
   if (!spec.ok()) return spec.status();
-  spec->special_ids = FindRoles(config, *spec);
   return tokenizer::MakeBpeTokenizer(*std::move(spec));
 }
 

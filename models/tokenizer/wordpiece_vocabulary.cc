@@ -1,5 +1,7 @@
 #include "models/tokenizer/wordpiece_vocabulary.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -56,6 +58,9 @@ absl::StatusOr<BpeTokenizerSpec> SpecFromVocabularyText(std::string_view text,
   spec.word_piece.emplace();
   spec.decoder.push_back({TokenTextStep::Kind::kWordPiece, "##", "", /*cleanup=*/true});
   spec.strip_leading_space = true;
+  spec.special_ids = {.bos = ids[cls], .eos = ids[sep], .unknown = ids[spec.model.unknown_token]};
+  if (const auto padding = ids.find(Or(config.padding_token, "[PAD]")); padding != ids.end())
+    spec.special_ids.padding = padding->second;
   spec.prefix = {ids[cls]};
   spec.suffix = {ids[sep]};
   return spec;

@@ -31,6 +31,8 @@ absl::StatusOr<Embedder> Embedder::Create(const Model& model, const Tokenizer& t
   embedder.model_ = &model;
   embedder.tokenizer_ = &tokenizer;
   embedder.config_ = config;
+  RK_ASSIGN_OR_RETURN(const std::vector<int32_t> nothing, tokenizer.Encode("", {}));
+  if (nothing.size() > 1) embedder.suffix_ = nothing.back();
   embedder.pass_tokens_ = std::max(kPassTokens, config.max_tokens);
   RK_ASSIGN_OR_RETURN(embedder.workspace_, model.NewWorkspace({.max_tokens = embedder.pass_tokens_,
                                                                .max_context = config.max_tokens,
@@ -51,11 +53,8 @@ absl::StatusOr<std::vector<int32_t>> Embedder::Tokens(const std::string& text, i
                      model_->shape().vocab_size, ": not its tokenizer"));
   }
   if (static_cast<int64_t>(ids.size()) > config_.max_tokens) {
-    // What ends every text ([SEP]) stays, as sentence-transformers has it.
-    const bool ends = tokenizer_->special_ids().eos == ids.back();
-    const int32_t last = ids.back();
     ids.resize(static_cast<size_t>(config_.max_tokens));
-    if (ends) ids.back() = last;
+    if (suffix_) ids.back() = *suffix_;  // it stays, as sentence-transformers has it
     ++embeddings->truncated;
   }
   embeddings->tokens.push_back(static_cast<int64_t>(ids.size()));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,7 @@ class Embedder {
   const Model* model_ = nullptr;
   const Tokenizer* tokenizer_ = nullptr;
   EmbeddingConfig config_;
+  std::optional<int32_t> suffix_;  // the token that ends every text ([SEP])
   std::unique_ptr<Workspace> workspace_;
   int64_t pass_tokens_ = 0;
   BatchInput batch_;
