@@ -21,6 +21,7 @@ class BertLoader {
   absl::Status Norm(const std::string& name, BertNorm* norm);
   absl::Status LoadEmbeddings(BertModel* model);
   absl::Status LoadLayer(int64_t index, BertLayer* layer);
+  absl::Status LoadWeights(BertModel* model);
 
   const ModelConfig& config_;
   Device& device_;
@@ -60,6 +61,14 @@ absl::Status BertLoader::LoadLayer(int64_t index, BertLayer* layer) {
   return Norm(prefix + "output.LayerNorm", &layer->output_norm);
 }
 
+absl::Status BertLoader::LoadWeights(BertModel* model) {
+  RK_RETURN_IF_ERROR(LoadEmbeddings(model));
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    RK_RETURN_IF_ERROR(LoadLayer(i, &model->layers_[i]));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<FactoredModel>> BertLoader::Load() {
   const ModelConfig& c = config_;
   auto model = std::make_unique<BertModel>();
@@ -72,11 +81,8 @@ absl::StatusOr<std::unique_ptr<FactoredModel>> BertLoader::Load() {
                    .head_dim = c.head_dim,
                    .max_position = c.max_position,
                    .is_encoder = true};
-  RK_RETURN_IF_ERROR(LoadEmbeddings(model.get()));
   model->layers_.resize(c.num_layers);
-  for (int64_t i = 0; i < c.num_layers; ++i) {
-    RK_RETURN_IF_ERROR(LoadLayer(i, &model->layers_[i]));
-  }
+  RK_RETURN_IF_ERROR(linears_.Load([&] { return LoadWeights(model.get()); }));
   return model;
 }
 

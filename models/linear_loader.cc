@@ -8,7 +8,21 @@
 
 namespace rankine {
 
+absl::Status LinearLoader::Load(absl::FunctionRef<absl::Status()> load) {
+  if (options_.extra_weight_bytes > 0 || options_.plan != PlanMode::kStable) {
+    planning_ = true;
+    const absl::Status status = load();
+    planning_ = false;
+    if (!status.ok()) return status;
+    auto plans = SpendExtraBytes(possible_plans_, options_.extra_weight_bytes);
+    if (!plans.ok()) return plans.status();
+    plans_ = *std::move(plans);
+  }
+  return load();
+}
+
 absl::StatusOr<Buffer> LinearLoader::Vector(const std::string& name, int64_t size) {
+  if (planning_) return Buffer();
   auto buffer =
       Buffer::Allocate(device_, RoundUp(size, kColumnPad) * static_cast<int64_t>(sizeof(float)));
   if (!buffer.ok()) return buffer;
@@ -38,15 +52,11 @@ absl::StatusOr<FactoredMatrix> LinearLoader::Matrix(const std::string& name, int
   return DenseMatrix(name, out, in, Encoding::Float(weight->natural_dtype), weight->name, bias);
 }
 
-absl::Status LinearLoader::Group(const std::vector<std::pair<std::string, int64_t>>& linears,
-                                 int64_t in, LinearGroup* group) {
-  std::vector<FactoredMatrix> matrices;
+LinearGroupOptions LinearLoader::GroupOptions(const std::vector<FactoredMatrix>& matrices) const {
   // A group is held in one dtype: that of its cores, or f32, which holds any mixture.
   std::optional<DType> common;
-  for (const auto& [name, out] : linears) {
-    auto matrix = Matrix(name, out, in);
-    if (!matrix.ok()) return matrix.status();
-    for (const Term& term : matrix->terms) {
+  for (const FactoredMatrix& matrix : matrices) {
+    for (const Term& term : matrix.terms) {
       for (const Core& core : term.cores) {
         const TensorInfo* tensor = checkpoint_.Find(core.TensorOf("values"));
         if (core.legs.size() < 2 || tensor == nullptr) continue;
@@ -54,15 +64,33 @@ absl::Status LinearLoader::Group(const std::vector<std::pair<std::string, int64_
         common = common.value_or(own) == own ? own : DType::kF32;
       }
     }
-    matrices.push_back(*std::move(matrix));
   }
   const DType dtype = common.value_or(DType::kBF16);
-  auto loaded = LinearGroup::Load(device_, matrices,
-                                  {.weight_dtype = dtype,
-                                   .compute = ComputeDType(options_, dtype),
-                                   .int8_blocks = QuantizesActivations(options_),
-                                   .extra_weight_bytes = options_.extra_weight_bytes},
-                                  source_);
+  return {.weight_dtype = dtype,
+          .compute = ComputeDType(options_, dtype),
+          .int8_blocks = QuantizesActivations(options_),
+          .extra_weight_bytes = options_.extra_weight_bytes,
+          .mode = options_.plan,
+          .profile = options_.profile};
+}
+
+absl::Status LinearLoader::Group(const std::vector<std::pair<std::string, int64_t>>& linears,
+                                 int64_t in, LinearGroup* group) {
+  std::vector<FactoredMatrix> matrices;
+  for (const auto& [name, out] : linears) {
+    auto matrix = Matrix(name, out, in);
+    if (!matrix.ok()) return matrix.status();
+    matrices.push_back(*std::move(matrix));
+  }
+  LinearGroupOptions options = GroupOptions(matrices);
+  if (planning_) {
+    auto plans = LinearGroup::Plans(matrices, options);
+    if (!plans.ok()) return plans.status();
+    possible_plans_.push_back(*std::move(plans));
+    return absl::OkStatus();
+  }
+  if (!plans_.empty()) options.plan = plans_[next_plan_++];
+  auto loaded = LinearGroup::Load(device_, matrices, options, source_);
   if (!loaded.ok()) return loaded.status();
   *group = *std::move(loaded);
   return absl::OkStatus();
@@ -71,7 +99,7 @@ absl::Status LinearLoader::Group(const std::vector<std::pair<std::string, int64_
 absl::Status LinearLoader::Table(const std::string& name, int64_t rows, int64_t cols,
                                  LinearGroup* group) {
   if (auto status = Group({{name, rows}}, cols, group); !status.ok()) return status;
-  if (group->dense_core(0).data != nullptr) return absl::OkStatus();
+  if (planning_ || group->dense_core(0).data != nullptr) return absl::OkStatus();
   return absl::UnimplementedError(
       absl::StrCat(name, ": a factored embedding is not supported; factor other linears"));
 }

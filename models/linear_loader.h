@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "models/checkpoint_source.h"
@@ -21,6 +22,11 @@ class LinearLoader {
   LinearLoader(const Checkpoint& checkpoint, Device& device, const LoadOptions& options)
       : checkpoint_(checkpoint), device_(device), options_(options), source_(checkpoint) {}
 
+  // Loads what `load` asks for by the functions below, the same in the same order each time it is
+  // called: where groups share a budget or a choice of plans it is called twice, first to list the
+  // plans that each may have, when the functions leave their results empty.
+  absl::Status Load(absl::FunctionRef<absl::Status()> load);
+
   // f32 [size], padded to kColumnPad.
   absl::StatusOr<Buffer> Vector(const std::string& name, int64_t size);
   // Linears {name, out_features} that read the same input: factored where the checkpoint says so.
@@ -31,11 +37,16 @@ class LinearLoader {
 
  private:
   absl::StatusOr<FactoredMatrix> Matrix(const std::string& name, int64_t out, int64_t in);
+  LinearGroupOptions GroupOptions(const std::vector<FactoredMatrix>& matrices) const;
 
   const Checkpoint& checkpoint_;
   Device& device_;
   const LoadOptions& options_;
   CheckpointSource source_;
+  bool planning_ = false;
+  std::vector<std::vector<GroupPlan>> possible_plans_;
+  std::vector<GroupPlan> plans_;  // chosen, in the order of the groups; empty: each for itself
+  size_t next_plan_ = 0;
 };
 
 }  // namespace rankine

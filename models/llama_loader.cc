@@ -20,6 +20,7 @@ class LlamaLoader {
 
  private:
   absl::Status LoadLayer(int64_t index, LlamaLayer* layer);
+  absl::Status LoadWeights(LlamaModel* model);
 
   const ModelConfig& config_;
   Device& device_;
@@ -54,6 +55,24 @@ absl::Status LlamaLoader::LoadLayer(int64_t index, LlamaLayer* layer) {
   return status;
 }
 
+absl::Status LlamaLoader::LoadWeights(LlamaModel* model) {
+  const ModelConfig& c = config_;
+  for (int64_t i = 0; i < c.num_layers; ++i) {
+    if (auto status = LoadLayer(i, &model->layers_[i]); !status.ok()) return status;
+  }
+  auto final_norm = linears_.Vector("model.norm.weight", c.hidden_size);
+  if (!final_norm.ok()) return final_norm.status();
+  model->final_norm_ = *std::move(final_norm);
+  const std::string embedding = "model.embed_tokens";
+  model->head_.emplace();
+  if (c.tie_embeddings)
+    return linears_.Table(embedding, c.vocab_size, c.hidden_size, &*model->head_);
+  auto status = linears_.Group({{"lm_head", c.vocab_size}}, c.hidden_size, &*model->head_);
+  if (!status.ok()) return status;
+  model->embedding_.emplace();
+  return linears_.Table(embedding, c.vocab_size, c.hidden_size, &*model->embedding_);
+}
+
 absl::StatusOr<std::unique_ptr<FactoredModel>> LlamaLoader::Load() {
   const ModelConfig& c = config_;
   auto model = std::make_unique<LlamaModel>();
@@ -68,21 +87,7 @@ absl::StatusOr<std::unique_ptr<FactoredModel>> LlamaLoader::Load() {
                    .eos_ids = c.eos_ids};
   model->inverse_frequencies_ = RopeInverseFrequencies(c.rope, c.head_dim);
   model->layers_.resize(c.num_layers);
-  for (int64_t i = 0; i < c.num_layers; ++i) {
-    if (auto status = LoadLayer(i, &model->layers_[i]); !status.ok()) return status;
-  }
-  auto final_norm = linears_.Vector("model.norm.weight", c.hidden_size);
-  if (!final_norm.ok()) return final_norm.status();
-  model->final_norm_ = *std::move(final_norm);
-  const std::string embedding = "model.embed_tokens";
-  model->head_.emplace();
-  absl::Status status =
-      c.tie_embeddings ? linears_.Table(embedding, c.vocab_size, c.hidden_size, &*model->head_)
-                       : linears_.Group({{"lm_head", c.vocab_size}}, c.hidden_size, &*model->head_);
-  if (status.ok() && !c.tie_embeddings) {
-    model->embedding_.emplace();
-    status = linears_.Table(embedding, c.vocab_size, c.hidden_size, &*model->embedding_);
-  }
+  auto status = linears_.Load([&] { return LoadWeights(model.get()); });
   if (!status.ok()) return status;
   return model;
 }

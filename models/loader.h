@@ -20,7 +20,12 @@ struct LoadOptions {
   // Of activations in products: kF32, kBF16, or kI8, which quantises those that block-encoded cores
   // read. Absent: kI8 for block-encoded cores, bf16 for bf16 cores, f32 for others.
   std::optional<DType> compute;
+  // Memory that plans may spend on other forms of matrices than the stored ones: of the model,
+  // spent where a byte saves most predicted time.
   int64_t extra_weight_bytes = 0;
+  // kFastest: the fastest plan for each bucket of token counts, by `profile`.
+  PlanMode plan = PlanMode::kStable;
+  DeviceProfile profile = kPlanningProfile;
 };
 
 // A loaded model that can also be explained: its groups with their plans.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/api/quantized_rows.h"
+#include "runtime/factor/product_cost.h"
 
 namespace rankine {
 namespace {
@@ -47,14 +48,14 @@ StepCost ContractionPlan::CostOf(const PlanStep& step, int64_t num_tokens,
     cost.weight_bytes += p.weight_bytes;
     cost.activation_bytes +=
         num_tokens * p.rows * (RowBytes(SlotDType(p.x), p.k) + RowBytes(SlotDType(p.y), p.n));
-    cost.compute_seconds += 2.0 * static_cast<double>(num_tokens * p.multiply_adds_per_token()) /
-                            profile.flops_per_second(p.compute);
+    cost.compute_seconds += ProductSeconds(
+        {.n = p.n, .k = p.k, .rows = num_tokens * p.rows, .run = p.run, .x = p.compute}, profile);
   }
   if (step.kind != StepKind::kProducts) {
     const PlanElementwise& e = step.elementwise;
-    cost.activation_bytes +=
-        num_tokens * e.rows *
-        (RowBytes(SlotDType(e.x), e.columns) + RowBytes(SlotDType(e.y), e.columns));
+    cost.activation_bytes += num_tokens * e.rows *
+                             (RowBytes(SlotDType(e.x), e.columns) +
+                              (e.accumulate ? 2 : 1) * RowBytes(SlotDType(e.y), e.columns));
   }
   return cost;
 }

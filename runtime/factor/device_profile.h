@@ -15,6 +15,8 @@ struct DeviceProfile {
   double bf16_flops_per_second = 300e9;  // products with bf16 activations
   double int8_flops_per_second = 600e9;  // products with quantised activations
   double step_seconds = 2e-6;            // one parallel region with its barrier
+  // Start, epilogue and store of 16 outputs of one row of a product, all threads together.
+  double store_seconds = 2e-9;
   // All threads together, from data that fits into the caches of the threads, or into the shared
   // one.
   double l2_bytes_per_second = 120e9;

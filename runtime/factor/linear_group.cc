@@ -215,6 +215,13 @@ PackedCore LinearGroup::dense_core(int i) const {
   return core;
 }
 
+int64_t LinearGroup::workspace_bytes(int64_t num_tokens) const {
+  int64_t most = 0;
+  for (const ContractionPlan& plan : plans_)
+    most = std::max(most, plan.workspace_bytes(num_tokens));
+  return most;
+}
+
 int64_t LinearGroup::weight_bytes() const {
   int64_t total = 0;
   for (const Buffer& buffer : buffers_) total += buffer.bytes();

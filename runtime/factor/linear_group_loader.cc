@@ -3,6 +3,8 @@
 // of any matrix (but of cores that are folded).
 #include <algorithm>
 #include <atomic>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -27,6 +29,43 @@ struct PackJob {
   std::unique_ptr<CoreReader> reader;
 };
 
+// Says all that a packed core depends on.
+std::string KeyOf(const CoreRecipe& recipe) {
+  std::string key = absl::StrCat(recipe.n, " ", recipe.k, " ", recipe.block_encoded);
+  const auto add = [&](const std::vector<int>& list) {
+    absl::StrAppend(&key, ":");
+    for (const int i : list) absl::StrAppend(&key, i, ",");
+  };
+  for (const CorePart& part : recipe.parts) {
+    absl::StrAppend(&key, ";", part.matrix, " ", part.term, " ", part.row_offset);
+    for (const auto* list :
+         {&part.step.cores, &part.step.front_legs, &part.step.back_legs, &part.step.summed_legs})
+      add(*list);
+  }
+  return key;
+}
+
+// The planner sees the encodings that memory will hold, not those of the file.
+std::vector<FactoredMatrix> Resident(absl::Span<const FactoredMatrix> matrices, DType dtype) {
+  std::vector<FactoredMatrix> resident(matrices.begin(), matrices.end());
+  for (FactoredMatrix& m : resident) {
+    for (Term& term : m.terms) {
+      for (Core& core : term.cores) {
+        if (core.encoding.IsFloat() && core.legs.size() > 1) core.encoding.dtype = dtype;
+      }
+    }
+  }
+  return resident;
+}
+
+PlannerOptions PlannerOptionsOf(const LinearGroupOptions& options) {
+  return {.profile = options.profile,
+          .compute = options.compute,
+          .int8_blocks = options.int8_blocks,
+          .weight_dtype = options.weight_dtype,
+          .extra_weight_bytes = options.extra_weight_bytes};
+}
+
 }  // namespace
 
 class LinearGroupLoader {
@@ -40,8 +79,10 @@ class LinearGroupLoader {
   absl::StatusOr<LinearGroup> Load();
 
  private:
-  absl::Status Plan(GroupLayout* layout);
-  absl::Status AddCore(const CoreRecipe& recipe);
+  absl::StatusOr<GroupPlan> ChoosePlan();
+  absl::Status AddForm(const std::vector<std::string>& orders);
+  // The index of the packed core; that of another form where it is the same.
+  absl::StatusOr<int> AddCore(const CoreRecipe& recipe);
   absl::Status AddVectors(const GroupLayout& layout);
   absl::Status SetBlockSizes(ContractionPlan* plan, std::vector<VectorRecipe>* vectors) const;
   // A copy on the device, rounded up to 16 elements.
@@ -53,9 +94,13 @@ class LinearGroupLoader {
   const TensorSource& source_;
   LinearGroup group_;
   std::vector<PackJob> jobs_;
+  std::map<std::string, int> cores_;  // by what they hold
 };
 
-absl::Status LinearGroupLoader::AddCore(const CoreRecipe& recipe) {
+absl::StatusOr<int> LinearGroupLoader::AddCore(const CoreRecipe& recipe) {
+  const auto [known, added] =
+      cores_.try_emplace(KeyOf(recipe), static_cast<int>(group_.cores_.size()));
+  if (!added) return known->second;
   const DType dtype = options_.weight_dtype;
   PackedCore core{.dtype = recipe.block_encoded ? DType::kU8 : dtype,
                   .encoding = recipe.encoding,
@@ -73,7 +118,7 @@ absl::Status LinearGroupLoader::AddCore(const CoreRecipe& recipe) {
     if (!reader.ok()) return reader.status();
     jobs_.push_back({.core = core, .rows = part.step.n, .reader = *std::move(reader)});
   }
-  return absl::OkStatus();
+  return known->second;
 }
 
 absl::StatusOr<void*> LinearGroupLoader::Upload(const void* host, int64_t count,
@@ -168,28 +213,57 @@ absl::Status LinearGroupLoader::RunJobs() {
   return first_error;
 }
 
-absl::Status LinearGroupLoader::Plan(GroupLayout* layout) {
-  // The planner sees the encodings that memory will hold, not those of the file.
-  std::vector<FactoredMatrix> resident = group_.matrices_;
-  for (FactoredMatrix& m : resident) {
-    for (Term& term : m.terms) {
-      for (Core& core : term.cores) {
-        if (core.encoding.IsFloat() && core.legs.size() > 1)
-          core.encoding.dtype = options_.weight_dtype;
-      }
-    }
-  }
-  const PlannerOptions planner{.compute = options_.compute,
-                               .int8_blocks = options_.int8_blocks,
-                               .weight_dtype = options_.weight_dtype,
-                               .extra_weight_bytes = options_.extra_weight_bytes,
-                               .orders = options_.orders};
+absl::StatusOr<GroupPlan> LinearGroupLoader::ChoosePlan() {
+  if (!options_.orders.empty()) return GroupPlan{.forms = {options_.orders}};
+  if (!options_.plan.forms.empty()) return options_.plan;
+  auto plans = LinearGroup::Plans(group_.matrices_, options_);
+  if (!plans.ok()) return plans.status();
+  auto chosen = SpendExtraBytes({&*plans, 1}, options_.extra_weight_bytes);
+  if (!chosen.ok()) return chosen.status();
+  return std::move((*chosen)[0]);
+}
+
+// Everything that one stored form needs.
+absl::Status LinearGroupLoader::AddForm(const std::vector<std::string>& orders) {
+  const std::vector<FactoredMatrix> resident = Resident(group_.matrices_, options_.weight_dtype);
+  PlannerOptions planner = PlannerOptionsOf(options_);
+  planner.orders = orders;
+  // A plan that was chosen is within the bytes; orders to be measured need leave.
+  if (options_.orders.empty()) planner.extra_weight_bytes = INT64_MAX;
   auto choices = PlanGroup(resident, planner);
   if (!choices.ok()) return choices.status();
-  group_.choices_ = *std::move(choices);
-  auto made = LayOutGroup(resident, group_.choices_, planner);
-  if (!made.ok()) return made.status();
-  *layout = *std::move(made);
+  auto layout = LayOutGroup(resident, *choices, planner);
+  if (!layout.ok()) return layout.status();
+  if (auto status = SetBlockSizes(&layout->plan, &layout->vectors); !status.ok()) return status;
+  std::vector<int> cores;
+  for (const CoreRecipe& recipe : layout->cores) {
+    auto core = AddCore(recipe);
+    if (!core.ok()) return core.status();
+    cores.push_back(*core);
+  }
+  const int first_vector = static_cast<int>(group_.vectors_.size());
+  const int first_list = static_cast<int>(group_.index_lists_.size());
+  if (auto status = AddVectors(*layout); !status.ok()) return status;
+  for (PlanStep& step : layout->plan.steps) {
+    for (PlanProduct& p : step.products) {
+      p.core = cores[p.core];
+      if (p.scale >= 0) p.scale += first_vector;
+      if (p.bias >= 0) p.bias += first_vector;
+    }
+    PlanElementwise& e = step.elementwise;
+    if (e.vector >= 0) e.vector += step.kind == StepKind::kPermute ? first_list : first_vector;
+    if (e.block >= 0) e.block += first_vector;
+  }
+  if (group_.plans_.empty()) {
+    group_.choices_ = *std::move(choices);
+    group_.output_columns_ = std::move(layout->output_columns);
+    group_.dense_cores_ = std::move(layout->dense_cores);
+    for (DenseCore& dense : group_.dense_cores_)
+      dense.core = dense.core < 0 ? -1 : cores[dense.core];
+  }
+  group_.needs_dense_ |= layout->plan.needs_dense;
+  group_.needs_quantized_ |= layout->plan.needs_quantized;
+  group_.plans_.push_back(std::move(layout->plan));
   return absl::OkStatus();
 }
 
@@ -199,19 +273,21 @@ absl::StatusOr<LinearGroup> LinearGroupLoader::Load() {
   for (const FactoredMatrix& m : group_.matrices_) {
     RK_CHECK(m.in_features == group_.matrices_[0].in_features);
   }
-  GroupLayout layout;
-  if (auto status = Plan(&layout); !status.ok()) return status;
-  if (auto status = SetBlockSizes(&layout.plan, &layout.vectors); !status.ok()) return status;
-  for (const CoreRecipe& recipe : layout.cores) {
-    if (auto status = AddCore(recipe); !status.ok()) return status;
-  }
-  if (auto status = AddVectors(layout); !status.ok()) return status;
   group_.weight_dtype_ = options_.weight_dtype;
-  group_.plan_ = std::move(layout.plan);
-  group_.output_columns_ = std::move(layout.output_columns);
-  group_.dense_cores_ = std::move(layout.dense_cores);
+  auto plan = ChoosePlan();
+  if (!plan.ok()) return plan.status();
+  for (const std::vector<std::string>& orders : plan->forms) {
+    if (auto status = AddForm(orders); !status.ok()) return status;
+  }
+  group_.plan_of_bucket_ = plan->form_of_bucket;
   if (auto status = RunJobs(); !status.ok()) return status;
   return std::move(group_);
+}
+
+absl::StatusOr<std::vector<GroupPlan>> LinearGroup::Plans(absl::Span<const FactoredMatrix> matrices,
+                                                          const LinearGroupOptions& options) {
+  return GroupPlans(Resident(matrices, options.weight_dtype), PlannerOptionsOf(options),
+                    options.mode);
 }
 
 absl::StatusOr<LinearGroup> LinearGroup::Load(Device& device,

@@ -54,16 +54,16 @@ absl::StatusOr<ContractionPlan> LinearGroup::PlanForRank(int64_t rank) const {
         absl::StrCat(name(), ": rank ", rank, " is not a multiple of ", kBlockRows, " above 0"));
   }
   for (size_t i = 0; i < matrices_.size(); ++i) {
-    if (matrices_[i].sorted_leg.empty() || plan_.fixed_rank[i].empty()) continue;
+    if (matrices_[i].sorted_leg.empty() || plans_[0].fixed_rank[i].empty()) continue;
     return absl::InvalidArgumentError(absl::StrCat(
-        matrices_[i].name, ": no prefix of its rank can be run, since ", plan_.fixed_rank[i]));
+        matrices_[i].name, ": no prefix of its rank can be run, since ", plans_[0].fixed_rank[i]));
   }
-  ContractionPlan plan = plan_;
+  ContractionPlan plan = plans_[0];
   for (PlanStep& step : plan.steps) {
     std::vector<PlanProduct> products;
     for (const PlanProduct& whole : step.products) {
       const PackedCore& core = cores_[whole.core];
-      for (PlanProduct& p : Cut(plan_, core, whole, rank)) {
+      for (PlanProduct& p : Cut(plans_[0], core, whole, rank)) {
         if (core.dtype == DType::kU8 && p.k != whole.k && !IsPrefixOfChunks(p.k, whole.k)) {
           return absl::InvalidArgumentError(
               absl::StrCat(matrices_[whole.sorted_columns_matrix].name, ": rank ", rank,
@@ -75,7 +75,7 @@ absl::StatusOr<ContractionPlan> LinearGroup::PlanForRank(int64_t rank) const {
     }
     step.products = std::move(products);
     PlanElementwise& e = step.elementwise;
-    if (e.sorted_columns_matrix >= 0) e.columns = Prefix(plan_, e.sorted_columns_matrix, rank);
+    if (e.sorted_columns_matrix >= 0) e.columns = Prefix(plans_[0], e.sorted_columns_matrix, rank);
   }
   return plan;
 }

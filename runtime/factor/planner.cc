@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/api/packed_core.h"
 #include "kernels/api/quantized_rows.h"
+#include "runtime/factor/product_cost.h"
 
 namespace rankine {
 namespace {
@@ -34,32 +35,33 @@ int CountSteps(const Lowering& lowering, const PlannerOptions& options) {
   return count;
 }
 
-// At one token.
-double Seconds(const Term& term, const Lowering& lowering, const PlannerOptions& options) {
+double Seconds(const Term& term, const Lowering& lowering, const PlannerOptions& options,
+               int64_t tokens) {
   double total = 0;
   for (size_t i = 0; i < lowering.steps.size(); ++i) {
     const LoweredStep& step = lowering.steps[i];
     const DType x = ActivationsOf(step, options);
-    const int64_t x_bytes = step.rows * RowBytes(x, step.k);
+    const int64_t x_bytes = tokens * step.rows * RowBytes(x, step.k);
     StepCost cost{.weight_bytes = PackedStepBytes(term, step, options.weight_dtype),
-                  .activation_bytes = x_bytes + step.out_elements() * 4};
-    cost.compute_seconds = 2.0 * static_cast<double>(step.multiply_adds_per_token()) /
-                           options.profile.flops_per_second(x);
+                  .activation_bytes = x_bytes + tokens * step.out_elements() * 4};
+    cost.compute_seconds = ProductSeconds(
+        {.n = step.n, .k = step.k, .rows = tokens * step.rows, .run = step.run, .x = x},
+        options.profile);
     total += cost.Seconds(options.profile);
     const int passes = (step.gathers ? 1 : 0) + (Converts(lowering, i, options) ? 1 : 0);
-    total +=
-        passes * StepCost{.activation_bytes = 2 * 4 * step.rows * step.k}.Seconds(options.profile);
+    total += passes * StepCost{.activation_bytes = tokens * 2 * 4 * step.rows * step.k}.Seconds(
+                          options.profile);
   }
   if (lowering.gathers_output) {
-    total += StepCost{.activation_bytes = 2 * 4 * lowering.steps.back().out_elements()}.Seconds(
-        options.profile);
+    total +=
+        StepCost{.activation_bytes = tokens * 2 * 4 * lowering.steps.back().out_elements()}.Seconds(
+            options.profile);
   }
   return total;
 }
 
-std::string BytesReason(const Term& term, const Candidate& candidate, int64_t limit) {
-  std::string why =
-      absl::StrCat("needs ", candidate.weight_bytes - limit, " bytes more than stored");
+std::string BytesReason(const Term& term, const Candidate& candidate) {
+  std::string why = absl::StrCat("needs ", candidate.extra_bytes, " bytes more than stored");
   if (!candidate.lowering.decoded.empty()) {
     absl::StrAppend(&why, " to hold core ", term.cores[candidate.lowering.decoded[0]].name,
                     " as floats");
@@ -79,11 +81,9 @@ TermChoice Candidates(const FactoredMatrix& m, const Term& term,
       for (const LoweredStep& step : candidate.lowering.steps)
         candidate.weight_bytes += PackedStepBytes(term, step, options.weight_dtype);
       candidate.num_steps = CountSteps(candidate.lowering, options);
-      candidate.decode_microseconds = Seconds(term, candidate.lowering, options) * 1e6;
+      candidate.decode_microseconds = Seconds(term, candidate.lowering, options, 1) * 1e6;
       const bool other_form = order.num_foldings > 0 || !candidate.lowering.decoded.empty();
-      const int64_t limit = stored + options.extra_weight_bytes;
-      if (other_form && candidate.weight_bytes > limit)
-        candidate.rejected = BytesReason(term, candidate, limit);
+      if (other_form) candidate.extra_bytes = std::max<int64_t>(0, candidate.weight_bytes - stored);
     }
     candidate.order = std::move(order);
     result.candidates.push_back(std::move(candidate));
@@ -137,7 +137,7 @@ class GroupSearch {
  private:
   // Of a candidate without its steps' overhead.
   double Own(const Candidate& c) const {
-    return c.decode_microseconds * 1e-6 - c.num_steps * options_.profile.step_seconds;
+    return c.microseconds * 1e-6 - c.num_steps * options_.profile.step_seconds;
   }
 
   // Infinity when a term has no candidate of so few steps.
@@ -228,24 +228,35 @@ DType ActivationsOf(const LoweredStep& step, const PlannerOptions& options) {
   return step.integer_codes && options.int8_blocks ? DType::kI8 : options.compute;
 }
 
-absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMatrix> matrices,
-                                                    const PlannerOptions& options) {
+absl::StatusOr<std::vector<MatrixChoice>> EnumerateCandidates(
+    absl::Span<const FactoredMatrix> matrices, const PlannerOptions& options) {
   std::vector<MatrixChoice> choices(matrices.size());
-  std::vector<TermChoice*> terms;
   for (size_t i = 0; i < matrices.size(); ++i) {
     for (const Term& term : matrices[i].terms) {
       auto orders = EnumerateOrders(matrices[i], term);
       if (!orders.ok()) return orders.status();
       choices[i].terms.push_back(Candidates(matrices[i], term, *std::move(orders), options));
-      const std::vector<Candidate>& candidates = choices[i].terms.back().candidates;
-      if (std::none_of(candidates.begin(), candidates.end(),
-                       [](const Candidate& c) { return c.rejected.empty(); })) {
-        return NoCandidate(matrices[i], choices[i].terms.back());
-      }
     }
   }
-  for (MatrixChoice& choice : choices) {
-    for (TermChoice& term : choice.terms) terms.push_back(&term);
+  return choices;
+}
+
+absl::Status ChooseCandidates(absl::Span<const FactoredMatrix> matrices,
+                              const PlannerOptions& options, std::vector<MatrixChoice>* choices) {
+  std::vector<TermChoice*> terms;
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    for (size_t t = 0; t < matrices[i].terms.size(); ++t) {
+      const Term& term = matrices[i].terms[t];
+      terms.push_back(&(*choices)[i].terms[t]);
+      bool any = false;
+      for (Candidate& c : terms.back()->candidates) {
+        if (c.lowering.steps.empty()) continue;
+        c.rejected = c.extra_bytes > options.extra_weight_bytes ? BytesReason(term, c) : "";
+        c.microseconds = Seconds(term, c.lowering, options, options.tokens) * 1e6;
+        any |= c.rejected.empty();
+      }
+      if (!any) return NoCandidate(matrices[i], *terms.back());
+    }
   }
   if (options.orders.empty()) {
     GroupSearch(std::move(terms), options).Run();
@@ -253,7 +264,30 @@ absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMat
     return status;
   }
   for (size_t i = 0; i < matrices.size(); ++i)
-    choices[i].is_dense = IsOneCore(matrices[i], choices[i]);
+    (*choices)[i].is_dense = IsOneCore(matrices[i], (*choices)[i]);
+  return absl::OkStatus();
+}
+
+double ChoiceSeconds(absl::Span<const FactoredMatrix> matrices,
+                     absl::Span<const MatrixChoice> choices, const PlannerOptions& options) {
+  int steps = 0;
+  double total = 0;
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    for (size_t t = 0; t < matrices[i].terms.size(); ++t) {
+      const Candidate& c = choices[i].terms[t].choice();
+      steps = std::max(steps, c.num_steps);
+      total += Seconds(matrices[i].terms[t], c.lowering, options, options.tokens) -
+               c.num_steps * options.profile.step_seconds;
+    }
+  }
+  return total + steps * options.profile.step_seconds;
+}
+
+absl::StatusOr<std::vector<MatrixChoice>> PlanGroup(absl::Span<const FactoredMatrix> matrices,
+                                                    const PlannerOptions& options) {
+  auto choices = EnumerateCandidates(matrices, options);
+  if (!choices.ok()) return choices.status();
+  if (auto status = ChooseCandidates(matrices, options, &*choices); !status.ok()) return status;
   return choices;
 }
 

@@ -191,8 +191,10 @@ Json GroupJson(const LinearGroup& group, const DeviceProfile& profile, const Mea
     json["steps"].push_back({{"kind", StepName(step.kind)}, {"products", std::move(products)}});
   }
   for (const int64_t tokens : kTokenBuckets) {
-    const PlanPrediction p = group.plan().Predict(tokens, profile);
+    const ContractionPlan& plan = group.plan_of(tokens);
+    const PlanPrediction p = plan.Predict(tokens, profile);
     json["buckets"].push_back({{"tokens", tokens},
+                               {"plans", plan.expressions},
                                {"bytes", p.bytes},
                                {"flops", p.flops},
                                {"microseconds", p.microseconds}});
@@ -250,10 +252,13 @@ std::string GroupText(const LinearGroup& group, const DeviceProfile& profile,
                         "Mflop", "us", measured.empty() ? "" : "   measured");
   size_t bucket = 0;
   for (const int64_t tokens : kTokenBuckets) {
-    const PlanPrediction p = group.plan().Predict(tokens, profile);
+    const ContractionPlan& plan = group.plan_of(tokens);
+    const PlanPrediction p = plan.Predict(tokens, profile);
     absl::StrAppendFormat(&out, "  %6d %12d %12.3f %10.1f", tokens, p.bytes,
                           static_cast<double>(p.flops) * 1e-6, p.microseconds);
     if (!measured.empty()) absl::StrAppendFormat(&out, " %10.1f", measured[bucket++] * 1e6);
+    if (group.num_plans() > 1)
+      absl::StrAppendFormat(&out, "  %s", absl::StrJoin(plan.expressions, ", "));
     out += "\n";
   }
   return out;

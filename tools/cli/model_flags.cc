@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "models/text.h"
+#include "tools/measure/profile.h"
 
 namespace rankine {
 
@@ -25,8 +26,16 @@ void ModelFlags::AddComputeTo(CLI::App& command) {
   command
       .add_option(
           "--extra-weight-bytes", extra_weight_bytes,
-          "Memory that plans may spend on other forms of a matrix than the stored one (default: 0)")
+          "Memory that plans may spend on other forms of matrices than the stored ones, all "
+          "together, where a byte saves most time (default: 0)")
       ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--plan", plan,
+                  "stable: the same plan at every batch size, on every machine; fastest: by this "
+                  "machine's profile, another for other batch sizes where --extra-weight-bytes "
+                  "allows; results then depend on the batch")
+      ->check(CLI::IsMember({"stable", "fastest"}))
+      ->capture_default_str();
 }
 
 void ModelFlags::AddTo(CLI::App& command) {
@@ -62,8 +71,20 @@ absl::StatusOr<DType> KvDTypeOf(const ModelFlags& flags, const FactoredModel& mo
       absl::StrCat("--kv-dtype: unknown dtype '", flags.kv_dtype, "'; use f32, f16, bf16 or int8"));
 }
 
-absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags) {
+absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags, Device& device) {
   LoadOptions options{.extra_weight_bytes = flags.extra_weight_bytes};
+  if (flags.plan == "fastest") {
+    options.plan = PlanMode::kFastest;
+    auto path = ProfilePath(device);
+    if (!path.ok()) return path.status();
+    auto kept = LoadProfile(*path);
+    if (absl::IsNotFound(kept.status())) {
+      kept = MeasureProfile(device);
+      if (auto status = SaveProfile(*kept, *path); !status.ok()) return status;
+    }
+    if (!kept.ok()) return kept.status();
+    options.profile = *kept;
+  }
   if (flags.compute == "int8") {
     options.compute = DType::kI8;
   } else if (!flags.compute.empty()) {
@@ -83,8 +104,6 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags) {
 
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags& flags) {
   OpenedModel opened{.path = path};
-  auto options = ToLoadOptions(flags);
-  if (!options.ok()) return options.status();
   auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) return checkpoint.status();
   opened.checkpoint = *std::move(checkpoint);
@@ -93,6 +112,8 @@ absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags&
   auto device = MakeCpuDevice(device_options);
   if (!device.ok()) return device.status();
   opened.device = *std::move(device);
+  auto options = ToLoadOptions(flags, *opened.device);
+  if (!options.ok()) return options.status();
   auto model = LoadModel(*opened.checkpoint, *opened.device, *options);
   if (!model.ok()) return model.status();
   opened.model = *std::move(model);

@@ -24,6 +24,7 @@ struct ModelFlags {
   std::string weight_dtype;  // f32, f16, bf16; empty = as stored
   std::string kv_dtype;      // f32, f16, bf16, int8; empty = f32 where all else is f32, or f16
   std::string isa;
+  std::string plan = "stable";  // stable, fastest
   int threads = 0;
   bool pin_threads = false;  // else where the process was given cores
   int64_t extra_weight_bytes = 0;
@@ -47,7 +48,8 @@ absl::StatusOr<DType> KvDTypeOf(const ModelFlags& flags, const FactoredModel& mo
 // The name of --kv-dtype for a dtype: "int8" for i8.
 std::string KvDTypeName(DType dtype);
 
-absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags);
+// --plan fastest: with the machine's kept profile, which is measured and kept where there is none.
+absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags, Device& device);
 // Opens and loads `path`, a folder or a .gguf file.
 absl::StatusOr<OpenedModel> OpenModel(const std::string& path, const ModelFlags& flags);
 // What --compute came to: "int8" where any layer quantises its activations, else the dtype.

@@ -34,37 +34,58 @@ double StepSeconds(ThreadPool* pool) {
   return Median(seconds);
 }
 
-// Operations per second of a product of zeros (no operand is slower) that is bound by arithmetic.
-double ProductFlops(Device& device, DType weights, DType x) {
-  constexpr int64_t kTokens = 256, kN = 1024, kK = 1024;
+struct Shape {
+  int64_t tokens, n, k;
+};
+
+// Seconds of a product of zeros (no operand is slower), the best of several; 0 without memory.
+double ProductTime(Device& device, DType weights, DType x, Shape shape) {
+  const auto [tokens, n, k] = shape;
   constexpr int kRuns = 7;
   const Encoding int8{.kind = EncodingKind::kAffine, .bits = 8, .group = 64};
   const bool blocks = weights == DType::kU8;
-  const int64_t stride = blocks ? PackedBlockBytes(int8, kK) : PackedBlockBytes(weights, kK);
-  const int64_t x_stride = x == DType::kI8 ? QuantizedRowBytes(kK) : kK;
+  const int64_t stride = blocks ? PackedBlockBytes(int8, k) : PackedBlockBytes(weights, k);
+  const int64_t x_stride = x == DType::kI8 ? QuantizedRowBytes(k) : k;
   const auto element = x == DType::kI8 ? 1 : static_cast<int64_t>(SizeOf(x));
-  auto w = Buffer::Allocate(device, kN / kBlockRows * stride);
-  auto in = Buffer::Allocate(device, kTokens * x_stride * element);
-  auto out = Buffer::Allocate(device, kTokens * kN * static_cast<int64_t>(sizeof(float)));
+  auto w = Buffer::Allocate(device, n / kBlockRows * stride);
+  auto in = Buffer::Allocate(device, tokens * x_stride * element);
+  auto out = Buffer::Allocate(device, tokens * n * static_cast<int64_t>(sizeof(float)));
   if (!w.ok() || !in.ok() || !out.ok()) return 0;
   const PackedCore core{.data = w->data(),
                         .dtype = weights,
                         .encoding = blocks ? int8 : Encoding{},
-                        .n = kN,
-                        .k = kK,
+                        .n = n,
+                        .k = k,
                         .block_stride = stride};
   const Product product{
       .weights = core,
-      .x = {.data = in->data(), .dtype = x, .rows = kTokens, .cols = kK, .stride = x_stride},
-      .y = {.data = out->data(), .rows = kTokens, .cols = kN, .stride = kN}};
+      .x = {.data = in->data(), .dtype = x, .rows = tokens, .cols = k, .stride = x_stride},
+      .y = {.data = out->data(), .rows = tokens, .cols = n, .stride = n}};
   double best = 1e30;
   for (int run = 0; run < kRuns; ++run) {
     const auto start = Clock::now();
-    device.ops().products({.products = &product, .num_products = 1, .num_tokens = kTokens},
+    device.ops().products({.products = &product, .num_products = 1, .num_tokens = tokens},
                           device.stream());
     best = std::min(best, SecondsSince(start));
   }
-  return 2.0 * kTokens * kN * kK / best;
+  return best;
+}
+
+// Operations per second of a product that is bound by arithmetic.
+double ProductFlops(Device& device, DType weights, DType x) {
+  constexpr Shape kShape{256, 1024, 1024};
+  return 2.0 * kShape.tokens * kShape.n * kShape.k / ProductTime(device, weights, x, kShape);
+}
+
+// Of 16 outputs: the difference of two products that differ in their outputs alone, and sum so
+// little that epilogues and stores are most of it.
+double StoreSeconds(Device& device, double flops) {
+  constexpr Shape kFew{512, 64, 16}, kMany{512, 1024, 16};
+  constexpr int64_t kOutputs = kMany.tokens * (kMany.n - kFew.n);
+  const double seconds = ProductTime(device, DType::kBF16, DType::kBF16, kMany) -
+                         ProductTime(device, DType::kBF16, DType::kBF16, kFew) -
+                         2.0 * kOutputs * kMany.k / flops;
+  return std::max(0.0, seconds) / (kOutputs / kBlockRows);
 }
 
 }  // namespace
@@ -78,6 +99,7 @@ DeviceProfile MeasureProfile(Device& device) {
                         .bf16_flops_per_second = ProductFlops(device, DType::kBF16, DType::kBF16),
                         .int8_flops_per_second = ProductFlops(device, DType::kU8, DType::kI8),
                         .step_seconds = StepSeconds(stream.pool)};
+  profile.store_seconds = StoreSeconds(device, profile.bf16_flops_per_second);
   // Half of a level, so that it holds what is read beside all else.
   profile.l2_bytes = caches.l2 / 2 * threads;
   profile.l2_bytes_per_second =

@@ -46,6 +46,7 @@ constexpr Field kRates[] = {
     {"bf16_flops_per_second", &DeviceProfile::bf16_flops_per_second},
     {"int8_flops_per_second", &DeviceProfile::int8_flops_per_second},
     {"step_seconds", &DeviceProfile::step_seconds},
+    {"store_seconds", &DeviceProfile::store_seconds},
 };
 using SizeField = std::pair<const char*, int64_t DeviceProfile::*>;
 constexpr SizeField kSizes[] = {{"l3_bytes", &DeviceProfile::l3_bytes},
@@ -62,7 +63,8 @@ absl::StatusOr<std::string> ProfilePath(Device& device) {
   } else {
     return absl::FailedPreconditionError("set RANKINE_HOME to a folder for the device profile");
   }
-  return absl::StrFormat("%s/profile-%016x.json", folder,
+  // 2: of the figures that a profile has; others are measured anew.
+  return absl::StrFormat("%s/profile-2-%016x.json", folder,
                          Hash(absl::StrCat(ProcessorName(), "\n", device.description())));
 }
 
@@ -96,7 +98,8 @@ absl::StatusOr<DeviceProfile> LoadProfile(const std::string& path) {
   };
   double value = 0;
   for (const auto& [name, field] : kRates) {
-    const bool may_be_zero = field == &DeviceProfile::step_seconds;
+    const bool may_be_zero =
+        field == &DeviceProfile::step_seconds || field == &DeviceProfile::store_seconds;
     if (!read(name, &value) || (value == 0 && !may_be_zero)) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": no usable ", name, "; run `rankine profile` again"));

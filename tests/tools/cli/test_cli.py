@@ -309,6 +309,47 @@ class CliTest(unittest.TestCase):
         self.assert_error(run("convert", "--pivot", self.path("usv4"), self.path("x")), "int4:g64", "--encode")
         self.assertFalse(os.path.exists(self.path("x")))
 
+    def test_the_fastest_plans_differ_by_batch_where_memory_allows(self):
+        model = self.path("mpo")
+        run_json("synth", model, "--shape", "smollm2-135m", "--layers", "1", "--form", "mpo", "--bond", "32", "--sites", "2")
+        home = dict(os.environ, RANKINE_HOME=self.path("home"))
+
+        def explain(*flags):
+            result = run("inspect", model, "--explain", "--json", *flags, env=home)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            groups = json.loads(result.stdout)["groups"]
+            plans = {len({tuple(bucket["plans"]) for bucket in group["buckets"]}) for group in groups}
+            return plans, sum(group["resident_bytes"] for group in groups)
+        # A machine that computes little beside what it reads, in place of this one.
+        kept = json.loads(run("profile", "--json", env=home).stdout)["path"]
+        with open(kept) as file:
+            profile = json.load(file)
+        profile.update({"read_bytes_per_second": 1e9, "step_seconds": 0, "store_seconds": 0}, **{
+            name: 2e10 for name in profile if name.endswith("flops_per_second")})
+        with open(kept, "w") as file:
+            json.dump(profile, file)
+        stable, bytes_stored = explain()
+        self.assertEqual(stable, {1})
+        self.assertEqual(explain("--plan", "fastest")[0], {1})
+        budget = 2000000
+        fastest, bytes_held = explain("--plan", "fastest", "--extra-weight-bytes", str(budget))
+        self.assertIn(2, fastest)
+        self.assertLess(bytes_stored, bytes_held)
+        self.assertLessEqual(bytes_held, bytes_stored + budget)
+        self.assertIn("x [C1 C2]", run("inspect", model, "--explain", "--plan", "fastest", "--extra-weight-bytes",
+                                       str(budget), env=home).stdout)
+        shutil.copy(os.path.join(MODEL, "tokenizer.json"), model)
+        answer = run("eval", model, "--text", self.text, "--windows", "1", "--plan", "fastest", "--extra-weight-bytes",
+                     str(budget), "--json", env=home)
+        plain = run("eval", model, "--text", self.text, "--windows", "1", "--json")
+        ratio = json.loads(answer.stdout)["perplexity"] / json.loads(plain.stdout)["perplexity"]
+        self.assertAlmostEqual(ratio, 1, delta=0.02)
+        self.assert_error(run("profile", "--plan", "fastest"), "--plan")
+        self.assertNotEqual(run("inspect", model, "--plan", "quickest").returncode, 0)
+        with open(kept, "w") as file:
+            file.write("{}")
+        self.assert_error(run("inspect", model, "--explain", "--plan", "fastest", env=home), "rankine profile")
+
     def test_convert_encodes_by_a_map(self):
         rules = self.path("rules")
         with open(rules, "w") as file:

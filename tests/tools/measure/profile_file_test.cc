@@ -30,6 +30,7 @@ TEST_F(ProfileFileTest, KeepsEveryFigure) {
                               .bf16_flops_per_second = 3e9,
                               .int8_flops_per_second = 4e9,
                               .step_seconds = 5e-6,
+                              .store_seconds = 6e-9,
                               .l2_bytes_per_second = 6e9,
                               .l3_bytes_per_second = 7e9,
                               .l2_bytes = 8,
@@ -43,6 +44,7 @@ TEST_F(ProfileFileTest, KeepsEveryFigure) {
   EXPECT_EQ(loaded->bf16_flops_per_second, 3e9);
   EXPECT_EQ(loaded->int8_flops_per_second, 4e9);
   EXPECT_EQ(loaded->step_seconds, 5e-6);
+  EXPECT_EQ(loaded->store_seconds, 6e-9);
   EXPECT_EQ(loaded->l2_bytes_per_second, 6e9);
   EXPECT_EQ(loaded->l3_bytes_per_second, 7e9);
   EXPECT_EQ(loaded->l2_bytes, 8);

@@ -1,0 +1,34 @@
+// What a product costs beside the bytes it reads, by what the kernels do (kernels/cpu): tiles of 16
+// outputs whose sums run over whole pairs or chunks of k, and for each row of a tile an epilogue
+// that scales, adds and stores 16 outputs, in pieces where a run of them is shorter.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/api/packed_core.h"
+#include "kernels/base/tensor_view.h"
+#include "runtime/factor/device_profile.h"
+
+namespace rankine {
+
+struct ProductShape {
+  int64_t n = 0, k = 0;
+  int64_t rows = 1;  // of all tokens
+  int64_t run = 0;   // kernels/api/products.h
+  DType x = DType::kF32;
+};
+
+inline double ProductSeconds(const ProductShape& p, const DeviceProfile& profile) {
+  // Columns that a block-encoded core's codes and a float core's pairs are padded to.
+  const int64_t k = RoundUp(p.k, p.x == DType::kI8 ? 64 : 2), n = RoundUp(p.n, kBlockRows);
+  // A single column is stored over rows, which follow each other.
+  int64_t pieces = 1;
+  if (p.run > 1 && p.run % kBlockRows != 0)
+    pieces = p.run > kBlockRows ? 2 : (kBlockRows + p.run - 1) / p.run;
+  const auto vectors = static_cast<double>(p.rows * (n / kBlockRows) * pieces);
+  return 2.0 * static_cast<double>(p.rows * n * k) / profile.flops_per_second(p.x) +
+         vectors * profile.store_seconds;
+}
+
+}  // namespace rankine
