@@ -145,6 +145,8 @@ void AddFactorizeCommand(CLI::App& app, Action* action) {
   command->add_option("--statistics", options.statistics_folder,
                       "Statistics of rankine calibrate; with --calibration, they are also kept "
                       "here");
+  command->add_option("--fisher", options.fisher_file,
+                      "Squared gradients, for fwsvd: a safetensors file of tools/torch");
   command
       ->add_option("--threads", options.threads,
                    "Threads (default: the cores this process may run on)")

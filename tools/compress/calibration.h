@@ -1,6 +1,5 @@
-// Runs calibration text through a model one layer at a time: the hidden states of all windows are
-// kept between layers, so that each layer is run once, over all of the text, while only that
-// layer's statistics are in memory.
+// Runs calibration text through a model one layer at a time, so that each layer is run once, over
+// all of the text, while only that layer's statistics are in memory.
 #pragma once
 
 #include <cstdint>
@@ -11,25 +10,24 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "models/loader.h"
+#include "tools/compress/layer_pass.h"
 #include "tools/compress/statistics.h"
-#include "tools/eval/window_runner.h"
 
 namespace rankine {
+
+// Called after each pass with the share of the layer that is done; an error stops the layer.
+using LayerProgress = std::function<absl::Status(double fraction)>;
 
 // Memory: tokens x hidden_size floats, a pass's activations, one layer's moments. One thread; the
 // model and the tokens outlive it.
 class Calibrator {
  public:
-  // `windows` are of equal length. Errors as WindowRunner::Create; kInvalidArgument for a token
-  // outside the vocabulary.
+  // `windows` are of equal length. Errors as LayerPass::Create.
   static absl::StatusOr<std::unique_ptr<Calibrator>> Create(
       const FactoredModel& model, std::vector<absl::Span<const int32_t>> windows);
 
   // The layer whose inputs are held, from 0.
   int64_t next_layer() const { return next_layer_; }
-
-  // Called after each pass with the share of the layer that is done; an error stops the layer.
-  using LayerProgress = std::function<absl::Status(double fraction)>;
 
   // Runs the next layer over all windows and returns what its groups saw.
   // After an error the calibrator is of no more use.
@@ -38,18 +36,19 @@ class Calibrator {
   absl::Status Skip(const LayerProgress& progress);
 
  private:
-  Calibrator(const FactoredModel& model, std::vector<absl::Span<const int32_t>> windows,
-             WindowRunner runner, int64_t windows_per_pass);
+  Calibrator(const FactoredModel& model, LayerPass pass, int64_t window_tokens)
+      : model_(model), pass_(std::move(pass)), window_tokens_(window_tokens) {}
   absl::Status RunLayer(ActivationObserver* observer, const LayerProgress& progress);
-  void Load(int64_t first_window);
-  void Save(int64_t first_window);
 
   const FactoredModel& model_;
-  std::vector<absl::Span<const int32_t>> windows_;
-  WindowRunner runner_;
-  int64_t windows_per_pass_;
+  LayerPass pass_;
+  int64_t window_tokens_;
   int64_t next_layer_ = 0;
-  std::vector<float> hidden_;  // [windows x window_tokens, hidden_size]
+  HiddenStates hidden_;
 };
+
+// An observer of a layer's groups; window_tokens: of a sequence.
+StatisticsObserver MakeStatisticsObserver(const FactoredModel& model, int64_t layer,
+                                          int64_t window_tokens);
 
 }  // namespace rankine

@@ -17,9 +17,11 @@
 #include "models/status_macros.h"
 #include "tools/compress/calibration_text.h"
 #include "tools/compress/fingerprint.h"
+#include "tools/compress/fisher_file.h"
 #include "tools/compress/layer_factorizer.h"
 #include "tools/compress/linears.h"
 #include "tools/compress/model_writer.h"
+#include "tools/compress/prefix_calibrator.h"
 #include "tools/compress/statistics_provider.h"
 #include "tools/compress/work_folder.h"
 
@@ -32,6 +34,8 @@ namespace fs = std::filesystem;
 // of a layer, writing the folder a fiftieth of the whole.
 constexpr double kCalibrationShare = 0.65;
 constexpr double kLayersShare = 0.98;
+// Of a layer behind a factored prefix: two passes and their moments, of three.
+constexpr double kObserveShare = 0.75;
 
 absl::StatusOr<bool> Exists(const std::string& path) {
   std::error_code error;
@@ -65,6 +69,18 @@ absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
         absl::StrCat("method ", o.method,
                      " needs a calibration text: give --calibration FILE, or --statistics of "
                      "rankine calibrate"));
+  }
+  if (method.sees_prefix && o.calibration_files.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("method ", o.method,
+                     " runs the text through what is factored: give --calibration FILE, beside "
+                     "--statistics or alone"));
+  }
+  if (method.needs_fisher && o.fisher_file.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("method ", o.method,
+                                                   " needs the gradients' squares: make them by "
+                                                   "tools/torch (fisher; see tools/torch/README.md)"
+                                                   " and give --fisher FILE"));
   }
   if (o.threads < 0) return absl::InvalidArgumentError("threads must not be negative");
   return absl::OkStatus();
@@ -102,6 +118,9 @@ class Factorizer {
   WorkArguments Arguments(const std::string& model_digest) const;
   absl::Status FactorLayers();
   absl::Status FactorOneLayer(int64_t layer, const std::vector<const LinearInfo*>& linears);
+  absl::StatusOr<LayerPart> FactorBehindPrefix(int64_t layer, LayerInput input,
+                                               const LayerProgress& progress);
+  absl::Status AdvancePrefix(int64_t layer, const LayerProgress& progress);
   Budget BudgetOf(const LinearInfo& linear) const;
   absl::Status Write();
   bool IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) const;
@@ -115,7 +134,10 @@ class Factorizer {
   std::unique_ptr<Checkpoint> checkpoint_;
   std::map<int64_t, std::vector<const LinearInfo*>> by_layer_;
   std::vector<LinearInfo> linears_;
+  std::optional<FisherFile> fisher_;
   std::optional<StatisticsProvider> statistics_;
+  std::vector<std::vector<int32_t>> windows_;  // of the text, for methods that see the prefix
+  std::unique_ptr<PrefixCalibrator> prefix_;   // null until it is needed
   MethodSettings settings_;
   FactorJob job_;
   std::optional<WorkFolder> work_;
@@ -144,6 +166,7 @@ absl::Status Factorizer::OpenStatistics(const StatisticsInfo& model) {
                                            options_.window}));
     info.text_digest = text.digest;
     info.tokens = text.tokens;
+    if (method_.sees_prefix) windows_ = text.windows;
     provider.windows = std::move(text.windows);
     if (!options_.statistics_folder.empty()) {
       RK_ASSIGN_OR_RETURN(provider.folder,
@@ -170,6 +193,7 @@ WorkArguments Factorizer::Arguments(const std::string& model_digest) const {
                           {"rank", absl::StrCat(options_.rank)},
                           {"rank multiple", absl::StrCat(options_.rank_multiple)},
                           {"calibration text", job_.text_digest},
+                          {"--fisher", fisher_ ? fisher_->digest() : ""},
                           {"--only", options_.only_regex},
                           {"--skip", options_.skip_regex},
                           {"encoding of factors", EncodingName(options_.factor_encoding)}};
@@ -197,6 +221,9 @@ absl::Status Factorizer::Prepare(const std::string& model_path) {
   RK_ASSIGN_OR_RETURN(const std::string model_digest, ModelFingerprint(*checkpoint_));
   RK_RETURN_IF_ERROR(
       OpenStatistics({.model_digest = model_digest, .model_name = ModelName(model_path)}));
+  if (method_.needs_fisher) {
+    RK_ASSIGN_OR_RETURN(fisher_, FisherFile::Open(options_.fisher_file));
+  }
   job_.checkpoint = checkpoint_.get();
   job_.method = &method_;
   job_.settings = &settings_;
@@ -233,8 +260,54 @@ absl::Status Factorizer::FactorOneLayer(int64_t layer,
   RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, name + "factoring"));
   LayerInput input{.linears = linears, .statistics = statistics ? &*statistics : nullptr};
   for (const LinearInfo* linear : linears) input.budgets[linear->name] = BudgetOf(*linear);
-  RK_ASSIGN_OR_RETURN(const LayerPart part, FactorLayer(job_, input));
+  std::map<std::string, std::vector<double>> fisher;
+  for (const LinearInfo* linear : linears) {
+    if (!fisher_) break;
+    RK_ASSIGN_OR_RETURN(fisher[linear->name],
+                        fisher_->Read(linear->name, linear->out_features(), linear->in_features()));
+    input.fisher = &fisher;
+  }
+  LayerPart part;
+  if (method_.sees_prefix) {
+    RK_ASSIGN_OR_RETURN(part, FactorBehindPrefix(layer, input, [&](double fraction) {
+                          return Report(kCalibrationShare + (1 - kCalibrationShare) * fraction,
+                                        name + "factoring behind what is factored");
+                        }));
+  } else {
+    RK_ASSIGN_OR_RETURN(part, FactorLayer(job_, input));
+  }
   return WritePart(work_->PartPath(layer), part);
+}
+
+// Runs the text through the layers before `layer` as the parts have them.
+absl::Status Factorizer::AdvancePrefix(int64_t layer, const LayerProgress& progress) {
+  if (prefix_ == nullptr) {
+    RK_ASSIGN_OR_RETURN(prefix_,
+                        PrefixCalibrator::Create(*checkpoint_, windows_, options_.threads));
+  }
+  while (prefix_->next_layer() < layer) {
+    LayerPart part;
+    if (by_layer_.count(prefix_->next_layer()) != 0) {
+      RK_ASSIGN_OR_RETURN(part, ReadPart(work_->PartPath(prefix_->next_layer())));
+    }
+    RK_RETURN_IF_ERROR(prefix_->Advance(part, [&](double) { return progress(0); }));
+  }
+  return absl::OkStatus();
+}
+
+// A layer behind all that is factored before it, then the text through the layer as it is now.
+absl::StatusOr<LayerPart> Factorizer::FactorBehindPrefix(int64_t layer, LayerInput input,
+                                                         const LayerProgress& progress) {
+  RK_RETURN_IF_ERROR(AdvancePrefix(layer, progress));
+  RK_ASSIGN_OR_RETURN(const LayerStatistics statistics, prefix_->Observe([&](double fraction) {
+    return progress(kObserveShare * fraction);
+  }));
+  input.prefix_statistics = &statistics;
+  RK_ASSIGN_OR_RETURN(LayerPart part, FactorLayer(job_, input));
+  RK_RETURN_IF_ERROR(prefix_->Advance(part, [&](double fraction) {
+    return progress(kObserveShare + (1 - kObserveShare) * fraction);
+  }));
+  return part;
 }
 
 absl::Status Factorizer::FactorLayers() {

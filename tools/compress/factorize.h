@@ -32,7 +32,8 @@ struct FactorizeOptions {
   // Where a layer's statistics are read from, or, with a text, left for other runs; empty = not
   // kept.
   std::string statistics_folder;
-  int threads = 0;  // 0 = the cores this process may run on
+  std::string fisher_file;  // squared gradients (fisher_file.h), for methods that need them
+  int threads = 0;          // 0 = the cores this process may run on
 };
 
 struct LayerReport {

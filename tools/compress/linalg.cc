@@ -22,6 +22,8 @@ using ColMajor = Eigen::MatrixXd;
 
 // Below this share of s_1 the square root of an f64 quadratic form has no digit left.
 constexpr double kResolvedShare = 1e-8;
+// Below this share of the largest eigenvalue a direction of a Gram matrix is rounding.
+constexpr double kSmallestShare = 1e-12;
 
 Eigen::Map<const RowMajor> View(const Matrix64& a) {
   return Eigen::Map<const RowMajor>(a.values.data(), a.rows, a.cols);
@@ -157,6 +159,55 @@ absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int
         "the calibration text never excites this matrix: its weighted output is zero");
   }
   return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
+}
+
+Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b) {
+  RK_CHECK(a.cols == b.rows);
+  Matrix64 c(a.rows, b.cols);
+  View(c).noalias() = View(a) * View(b);
+  return c;
+}
+
+absl::StatusOr<Matrix64> FitLeft(const Matrix64& target, const Matrix64& v, const Matrix64& h) {
+  RK_CHECK(target.cols == h.rows && v.cols == h.rows);
+  for (const Matrix64* m : {&target, &v, &h}) {
+    if (auto status = CheckFinite(*m); !status.ok()) return status;
+  }
+  const ColMajor vh = View(v) * View(h);
+  const ColMajor gram = vh * View(v).transpose();
+  const ColMajor projected = View(target) * View(v).transpose();
+  Matrix64 u(target.rows, v.rows);
+  const Eigen::LLT<ColMajor> cholesky(gram);
+  const bool well_posed = cholesky.info() == Eigen::Success && cholesky.rcond() > kSmallestShare;
+  if (well_posed) {
+    View(u) = cholesky.solve(projected.transpose()).transpose();
+    return u;
+  }
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError("the eigendecomposition of v h v^T did not converge");
+  }
+  Eigen::VectorXd inverse = solver.eigenvalues();
+  const double floor = kSmallestShare * std::max(inverse.maxCoeff(), 0.0);
+  for (double& value : inverse) value = value > floor ? 1 / value : 0;
+  View(u) =
+      projected * solver.eigenvectors() * inverse.asDiagonal() * solver.eigenvectors().transpose();
+  return u;
+}
+
+absl::StatusOr<Matrix64> RidgeMap(const Matrix64& target, const Matrix64& w, const Matrix64& h,
+                                  double damp) {
+  RK_CHECK(damp > 0 && target.cols == h.rows && w.cols == h.rows);
+  ColMajor damped = View(h);
+  damped.diagonal().array() += damp;
+  const Eigen::LLT<ColMajor> cholesky(damped);
+  if (cholesky.info() != Eigen::Success) {
+    return absl::InvalidArgumentError("the second moments are not positive semidefinite");
+  }
+  const ColMajor wanted = View(target) + damp * View(w);
+  Matrix64 map(w.rows, w.cols);
+  View(map) = cholesky.solve(wanted.transpose()).transpose();
+  return map;
 }
 
 Matrix64 ProductOf(const SvdFactors& f) {

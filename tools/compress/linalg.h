@@ -53,6 +53,19 @@ absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank);
 // not.
 absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank);
 
+// The u that makes u v nearest to the linear map whose products with the inputs are `target` =
+// E[y x^T] [m, n]: u = target v^T (v h v^T)^+, which minimises E|y - u v x|^2 where h = E[x x^T].
+// Directions of v h v^T below 1e-12 of the largest count as zero. Errors as WeightedSvd.
+absl::StatusOr<Matrix64> FitLeft(const Matrix64& target, const Matrix64& v, const Matrix64& h);
+
+// (target + damp w) (h + damp I)^-1, the least-squares map from x to y held near `w` where the
+// inputs say little; damp > 0 is in the units of h. Requires target, w [m, n], h [n, n].
+absl::StatusOr<Matrix64> RidgeMap(const Matrix64& target, const Matrix64& w, const Matrix64& h,
+                                  double damp);
+
+// a b. Requires a.cols = b.rows.
+Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b);
+
 // u diag(s) v.
 Matrix64 ProductOf(const SvdFactors& factors);
 

@@ -36,6 +36,33 @@ void CopyRow(const MatrixView& x, int64_t row, float* out) {
   for (int64_t i = 0; i < x.cols; ++i) out[i] = ToFloat(in[i]);
 }
 
+// sum += a^T b in the block whose first row and column are i and j.
+void AddBlock(const Eigen::Map<const FloatRows>& a, const Eigen::Map<const FloatRows>& b, int64_t i,
+              int64_t j, FloatRows* product, Matrix64* sum) {
+  const int64_t height = std::min<int64_t>(kBlock, a.cols() - i);
+  const int64_t width = std::min<int64_t>(kBlock, b.cols() - j);
+  product->noalias() = a.middleCols(i, height).transpose() * b.middleCols(j, width);
+  for (int64_t r = 0; r < height; ++r) {
+    double* out = sum->Row(i + r) + j;
+    for (int64_t c = 0; c < width; ++c) out[c] += (*product)(r, c);
+  }
+}
+
+// `work` on blocks [0, count) in parallel, each with a thread's own scratch.
+template <class Work>
+void ForBlocks(Stream stream, int64_t count, const Work& work) {
+  WorkQueue queue(count, 1);
+  auto run = [&](int) {
+    FloatRows product;
+    for (int64_t index = 0, end = 0; queue.Next(&index, &end);) work(index, &product);
+  };
+  if (stream.pool == nullptr) {
+    run(0);
+  } else {
+    stream.pool->Run(run);
+  }
+}
+
 }  // namespace
 
 const Moments* LayerStatistics::Find(const std::string& linear) const {
@@ -80,26 +107,10 @@ void MomentAccumulator::AddChunk(const MatrixView& x, int64_t first_row, int64_t
   }
   const Eigen::Map<const FloatRows> chunk(chunk_.data(), rows, features_);
   const int64_t edge = CeilDiv(features_, kBlock);
-  WorkQueue queue(edge * (edge + 1) / 2, 1);
-  auto work = [&](int) {
-    FloatRows product;
-    for (int64_t index = 0, end = 0; queue.Next(&index, &end);) {
-      const auto [block_row, block_col] = LowerBlock(index);
-      const int64_t i = block_row * kBlock, j = block_col * kBlock;
-      const int64_t height = std::min(kBlock, features_ - i),
-                    width = std::min(kBlock, features_ - j);
-      product.noalias() = chunk.middleCols(i, height).transpose() * chunk.middleCols(j, width);
-      for (int64_t r = 0; r < height; ++r) {
-        double* sum = sum_.Row(i + r) + j;
-        for (int64_t c = 0; c < width; ++c) sum[c] += product(r, c);
-      }
-    }
-  };
-  if (stream_.pool == nullptr) {
-    work(0);
-  } else {
-    stream_.pool->Run(work);
-  }
+  ForBlocks(stream_, edge * (edge + 1) / 2, [&](int64_t index, FloatRows* product) {
+    const auto [row, col] = LowerBlock(index);
+    AddBlock(chunk, chunk, row * kBlock, col * kBlock, product, &sum_);
+  });
 }
 
 absl::StatusOr<Moments> MomentAccumulator::Finish() const {
@@ -132,6 +143,45 @@ absl::StatusOr<Moments> MomentAccumulator::Finish() const {
     }
   }
   return moments;
+}
+
+CrossAccumulator::CrossAccumulator(int64_t features, Stream stream)
+    : features_(features),
+      stream_(stream),
+      sum_(features, features),
+      total_(features),
+      a_(MomentAccumulator::kMomentChunk * features),
+      b_(MomentAccumulator::kMomentChunk * features) {}
+
+void CrossAccumulator::Add(const MatrixView& a, const MatrixView& b) {
+  RK_CHECK(a.rows == b.rows && a.rows <= MomentAccumulator::kMomentChunk);
+  RK_CHECK(a.cols == features_ && b.cols == features_);
+  for (int64_t t = 0; t < a.rows; ++t) {
+    CopyRow(a, t, a_.data() + t * features_);
+    CopyRow(b, t, b_.data() + t * features_);
+    for (int64_t i = 0; i < features_; ++i) total_[i] += a_[t * features_ + i];
+  }
+  tokens_ += a.rows;
+  const Eigen::Map<const FloatRows> left(a_.data(), a.rows, features_);
+  const Eigen::Map<const FloatRows> right(b_.data(), b.rows, features_);
+  const int64_t edge = CeilDiv(features_, kBlock);
+  ForBlocks(stream_, edge * edge, [&](int64_t index, FloatRows* product) {
+    AddBlock(left, right, index / edge * kBlock, index % edge * kBlock, product, &sum_);
+  });
+}
+
+Matrix64 CrossAccumulator::Finish() const {
+  Matrix64 result = sum_;
+  const double scale = 1.0 / static_cast<double>(tokens_);
+  for (double& v : result.values) v *= scale;
+  return result;
+}
+
+std::vector<double> CrossAccumulator::first_mean() const {
+  std::vector<double> mean = total_;
+  const double scale = 1.0 / static_cast<double>(tokens_);
+  for (double& v : mean) v *= scale;
+  return mean;
 }
 
 StatisticsObserver::StatisticsObserver(const std::vector<std::vector<std::string>>& groups,

@@ -23,6 +23,10 @@ struct Moments {
   // covariances within groups: [groups, n], and the tokens of each.
   Matrix64 group_means;
   std::vector<int64_t> group_tokens;
+  // Behind a factored prefix only (prefix_calibrator.h), else empty: E[d x^T] [n, n] and E[d] [n],
+  // d being the input that the dense model has at the same token.
+  Matrix64 cross;
+  std::vector<double> dense_mean;
 };
 
 // The moments of one group, and the linears that read this input.
@@ -68,6 +72,26 @@ class MomentAccumulator {
   std::vector<double> total_;     // of the groups so far, [groups x features]
   std::vector<double> absolute_;  // [features]
   std::vector<float> chunk_;      // [kMomentChunk, features]
+};
+
+// Sums a b^T in the same way.
+class CrossAccumulator {
+ public:
+  CrossAccumulator(int64_t features, Stream stream);
+
+  // Both [t, features], f32 or bf16, t at most MomentAccumulator::kMomentChunk.
+  void Add(const MatrixView& a, const MatrixView& b);
+  // E[a b^T] and E[a].
+  Matrix64 Finish() const;
+  std::vector<double> first_mean() const;
+
+ private:
+  int64_t features_;
+  Stream stream_;
+  int64_t tokens_ = 0;
+  Matrix64 sum_;
+  std::vector<double> total_;
+  std::vector<float> a_, b_;  // [kMomentChunk, features]
 };
 
 // One accumulator for each of a layer's groups, keyed by the group's name.

@@ -16,8 +16,8 @@ absl::Status StatisticsProvider::StartCalibrator() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(
-    int64_t layer, const Calibrator::LayerProgress& progress) {
+absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(int64_t layer,
+                                                            const LayerProgress& progress) {
   if (calibrator_ == nullptr) RK_RETURN_IF_ERROR(StartCalibrator());
   // Layers that an interrupted run has finished: only their outputs are needed.
   while (calibrator_->next_layer() < layer) {
@@ -27,7 +27,7 @@ absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(
 }
 
 absl::StatusOr<LayerStatistics> StatisticsProvider::Get(int64_t layer,
-                                                        const Calibrator::LayerProgress& progress) {
+                                                        const LayerProgress& progress) {
   if (!options_.folder) return Compute(layer, progress);
   auto stored = options_.folder->Read(layer);
   if (stored.ok() || absl::IsFailedPrecondition(stored.status())) return stored;

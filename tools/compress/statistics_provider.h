@@ -27,11 +27,11 @@ class StatisticsProvider {
   // Statistics of `layer`; layers are asked for in rising order. Those computed are left in the
   // folder. kFailedPrecondition when the folder is another's, or lacks the layer and there is no
   // text to compute it from.
-  absl::StatusOr<LayerStatistics> Get(int64_t layer, const Calibrator::LayerProgress& progress);
+  absl::StatusOr<LayerStatistics> Get(int64_t layer, const LayerProgress& progress);
 
  private:
   absl::Status StartCalibrator();
-  absl::StatusOr<LayerStatistics> Compute(int64_t layer, const Calibrator::LayerProgress& progress);
+  absl::StatusOr<LayerStatistics> Compute(int64_t layer, const LayerProgress& progress);
 
   Options options_;
   std::unique_ptr<Device> device_;

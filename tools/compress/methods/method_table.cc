@@ -3,16 +3,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "tools/compress/methods/asvd.h"
+#include "tools/compress/methods/basel_ranking.h"
+#include "tools/compress/methods/bolaco.h"
+#include "tools/compress/methods/fwsvd.h"
+#include "tools/compress/methods/lord.h"
 #include "tools/compress/methods/method.h"
 #include "tools/compress/methods/svd.h"
 #include "tools/compress/methods/svd_llm.h"
+#include "tools/compress/methods/svd_llm_update.h"
 
 namespace rankine {
 namespace {
 
 constexpr std::array kMethods = {
-    kSvdMethod,
-    kSvdLlmMethod,
+    kSvdMethod,          kFwsvdMethod, kAsvdMethod,   kSvdLlmMethod,
+    kSvdLlmUpdateMethod, kLordMethod,  kBolacoMethod, kBaselRankingMethod,
 };
 
 }  // namespace

@@ -13,7 +13,14 @@ namespace {
 
 absl::Status CheckValue(const MethodOption& option, const std::string& value) {
   const std::string flag = absl::StrCat("--", std::string(option.name));
-  if (option.kind == MethodOption::Kind::kWord) return absl::OkStatus();
+  if (option.kind == MethodOption::Kind::kWord) {
+    const std::string words = absl::StrCat(" ", std::string(option.words), " ");
+    const bool allowed = value.find(' ') == std::string::npos &&
+                         words.find(absl::StrCat(" ", value, " ")) != std::string::npos;
+    if (option.words.empty() || allowed) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " ", value, " is not one of:", words.substr(0, words.size() - 1)));
+  }
   if (option.kind == MethodOption::Kind::kEncoding) {
     const auto encoding = ParseEncoding(value);
     if (encoding.ok()) return absl::OkStatus();

@@ -20,7 +20,8 @@ struct MethodOption {
   Kind kind = Kind::kNumber;
   std::string_view default_value;
   std::string_view help;
-  double min = 0, max = 0;  // of numbers, inclusive
+  double min = 0, max = 0;      // of numbers, inclusive
+  std::string_view words = {};  // of kWord: those allowed, with spaces between; empty = any
 };
 
 // Options as given, by name.

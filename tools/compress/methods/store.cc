@@ -99,6 +99,21 @@ absl::StatusOr<Factorization> StoreSvd(const MethodInput& input, const SvdFactor
   return result;
 }
 
+absl::StatusOr<Factorization> FactorizeWeighted(const MethodInput& input, const Matrix64& h) {
+  const Matrix64& w = *input.weight;
+  RK_ASSIGN_OR_RETURN(const int64_t rank, RankWithin(input.budget, w.rows, w.cols, input.encoding));
+  if (rank == 0) return Factorization{};
+  RK_ASSIGN_OR_RETURN(const SvdFactors factors, WeightedSvd(w, h, rank));
+  return StoreSvd(input, factors);
+}
+
+Matrix64 DiagonalMatrix(const std::vector<double>& diagonal) {
+  const auto n = static_cast<int64_t>(diagonal.size());
+  Matrix64 d(n, n);
+  for (int64_t i = 0; i < n; ++i) d(i, i) = diagonal[i];
+  return d;
+}
+
 absl::Status AddBias(const std::vector<double>& bias, Factorization* factorization) {
   FactoredMatrix& m = factorization->matrix;
   m.bias_tensor = absl::StrCat(m.name, ".bias");

@@ -38,6 +38,13 @@ FactoredMatrix MatrixOf(const MethodInput& input);
 // U, S, V of `factors` as one term with the sorted leg "r": U and V in input.encoding, S in f32.
 absl::StatusOr<Factorization> StoreSvd(const MethodInput& input, const SvdFactors& factors);
 
+// The best W' of the budget's rank in the norm ||(W - W') H^1/2||_F, stored as StoreSvd does; no
+// terms where the linear is better left dense.
+absl::StatusOr<Factorization> FactorizeWeighted(const MethodInput& input, const Matrix64& h);
+
+// Zero but for its diagonal.
+Matrix64 DiagonalMatrix(const std::vector<double>& diagonal);
+
 // Gives the matrix a bias of its own, `NAME.bias`, in f32.
 absl::Status AddBias(const std::vector<double>& bias, Factorization* factorization);
 

@@ -1,0 +1,13 @@
+#include "tools/compress/methods/fwsvd.h"
+
+#include "kernels/base/check.h"
+#include "tools/compress/methods/store.h"
+
+namespace rankine {
+
+absl::StatusOr<Factorization> FactorizeFwsvd(const MethodInput& input) {
+  RK_CHECK(input.fisher != nullptr);
+  return FactorizeWeighted(input, DiagonalMatrix(*input.fisher));
+}
+
+}  // namespace rankine
