@@ -10,6 +10,7 @@
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
+#include "tools/compress/allocation/allocation.h"
 #include "tools/compress/factorize.h"
 #include "tools/compress/methods/method.h"
 
@@ -104,7 +105,18 @@ void AddBudgetFlags(CLI::App* command, FactorizeOptions* options) {
       command->add_option("--bits", options->bits, "Bits for each weight, everything counted");
   CLI::Option* rank = command->add_option("--rank", options->rank, "The same rank everywhere")
                           ->check(CLI::PositiveNumber);
-  keep->excludes(bits)->excludes(rank);
+  CLI::Option* bytes =
+      command->add_option("--bytes", options->bytes, "Bytes of all selected linears together")
+          ->check(CLI::PositiveNumber);
+  std::string policies = "How linears share the budget:";
+  for (const AllocationPolicy& p : AllocationPolicies()) {
+    absl::StrAppendFormat(&policies, "\n%s: %s", std::string(p.name), std::string(p.help));
+  }
+  command->add_option("--allocation", options->allocation, policies)->capture_default_str();
+  command->add_option("--allocation-list", options->allocation_list,
+                      "Lines of REGEX and keep SHARE, rank R or dense; the first that fits");
+  keep->excludes(bits)->excludes(rank)->excludes(bytes);
+  bytes->excludes(bits)->excludes(rank);
   bits->excludes(rank)->check(CLI::PositiveNumber);
   command
       ->add_option("--rank-multiple", options->rank_multiple,

@@ -15,6 +15,7 @@
 #include "models/checkpoint/manifest.h"
 #include "models/encode/encoding_name.h"
 #include "models/status_macros.h"
+#include "tools/compress/budget_plan.h"
 #include "tools/compress/calibration_text.h"
 #include "tools/compress/fingerprint.h"
 #include "tools/compress/fisher_file.h"
@@ -22,6 +23,7 @@
 #include "tools/compress/linears.h"
 #include "tools/compress/model_writer.h"
 #include "tools/compress/prefix_calibrator.h"
+#include "tools/compress/slice_losses.h"
 #include "tools/compress/statistics_provider.h"
 #include "tools/compress/work_folder.h"
 
@@ -44,25 +46,8 @@ absl::StatusOr<bool> Exists(const std::string& path) {
   return exists;
 }
 
-absl::Status CheckBudget(const FactorizeOptions& o) {
-  if (!(o.keep > 0 && o.keep <= 1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("keep ", o.keep, " is outside (0, 1]: it is the share of parameters kept"));
-  }
-  if (!(o.bits >= 0) || !std::isfinite(o.bits)) {
-    return absl::InvalidArgumentError(absl::StrCat("bits ", o.bits, " must be above 0"));
-  }
-  if (o.rank < 0 || o.rank_multiple < 1) {
-    return absl::InvalidArgumentError("ranks and their multiple must be at least 1");
-  }
-  if (o.bits > 0 && o.rank > 0) {
-    return absl::InvalidArgumentError("give one budget: bits or a rank");
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
-  RK_RETURN_IF_ERROR(CheckBudget(o));
+  RK_RETURN_IF_ERROR(CheckBudgetOptions(o, method));
   const bool has_statistics = !o.calibration_files.empty() || !o.statistics_folder.empty();
   if (method.needs_calibration && !has_statistics) {
     return absl::InvalidArgumentError(
@@ -98,6 +83,15 @@ std::vector<FactoredMatrix> Merged(const std::vector<FactoredMatrix>& old,
   return merged;
 }
 
+// Empty for no file, or one that cannot be read (whose reader says so).
+std::string DigestOfFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (path.empty() || !in) return "";
+  Fingerprint digest;
+  digest.Add(std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>()));
+  return digest.Hex();
+}
+
 // Of dense matrices that the source has in GGUF's blocks.
 DType BlockDType(const FactorizeOptions& o) {
   return o.factor_encoding.IsFloat() ? o.factor_encoding.dtype : DType::kBF16;
@@ -121,7 +115,9 @@ class Factorizer {
   absl::StatusOr<LayerPart> FactorBehindPrefix(int64_t layer, LayerInput input,
                                                const LayerProgress& progress);
   absl::Status AdvancePrefix(int64_t layer, const LayerProgress& progress);
-  Budget BudgetOf(const LinearInfo& linear) const;
+  absl::StatusOr<std::optional<std::map<std::string, std::vector<double>>>> FisherOf(
+      const std::vector<const LinearInfo*>& linears) const;
+  absl::Status PlanAllBudgets();
   absl::Status Write();
   bool IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) const;
   absl::Status Report(double layer_fraction, const std::string& what) const;
@@ -135,6 +131,7 @@ class Factorizer {
   std::map<int64_t, std::vector<const LinearInfo*>> by_layer_;
   std::vector<LinearInfo> linears_;
   std::optional<FisherFile> fisher_;
+  Allocation budgets_;  // of all linears
   std::optional<StatisticsProvider> statistics_;
   std::vector<std::vector<int32_t>> windows_;  // of the text, for methods that see the prefix
   std::unique_ptr<PrefixCalibrator> prefix_;   // null until it is needed
@@ -168,9 +165,12 @@ absl::Status Factorizer::OpenStatistics(const StatisticsInfo& model) {
     info.tokens = text.tokens;
     if (method_.sees_prefix) windows_ = text.windows;
     provider.windows = std::move(text.windows);
-    if (!options_.statistics_folder.empty()) {
-      RK_ASSIGN_OR_RETURN(provider.folder,
-                          StatisticsFolder::Create(options_.statistics_folder, info));
+    // A policy that weighs slices goes over the layers once before they are factored.
+    std::string folder = options_.statistics_folder;
+    RK_ASSIGN_OR_RETURN(const AllocationPolicy* policy, FindAllocationPolicy(options_.allocation));
+    if (folder.empty() && policy->needs_losses) folder = WorkFolder::PathOf(out_) + "/statistics";
+    if (!folder.empty()) {
+      RK_ASSIGN_OR_RETURN(provider.folder, StatisticsFolder::Create(folder, info));
     }
   } else if (!options_.statistics_folder.empty()) {
     RK_ASSIGN_OR_RETURN(provider.folder, StatisticsFolder::Open(options_.statistics_folder));
@@ -191,7 +191,10 @@ WorkArguments Factorizer::Arguments(const std::string& model_digest) const {
                           {"keep", absl::StrFormat("%.17g", options_.keep)},
                           {"bits", absl::StrFormat("%.17g", options_.bits)},
                           {"rank", absl::StrCat(options_.rank)},
+                          {"bytes", absl::StrCat(options_.bytes)},
                           {"rank multiple", absl::StrCat(options_.rank_multiple)},
+                          {"allocation", options_.allocation},
+                          {"allocation list", DigestOfFile(options_.allocation_list)},
                           {"calibration text", job_.text_digest},
                           {"--fisher", fisher_ ? fisher_->digest() : ""},
                           {"--only", options_.only_regex},
@@ -229,22 +232,44 @@ absl::Status Factorizer::Prepare(const std::string& model_path) {
   job_.settings = &settings_;
   job_.encoding = options_.factor_encoding;
   job_.block_dtype = BlockDType(options_);
-  job_.keep = options_.bits > 0 || options_.rank > 0 ? 0 : options_.keep;
+  const bool by_keep = options_.bits == 0 && options_.bytes == 0 && options_.rank == 0;
+  job_.keep = by_keep && options_.allocation != "list" ? options_.keep : 0;
   job_.threads = options_.threads;
   RK_ASSIGN_OR_RETURN(work_, WorkFolder::Open(out_, Arguments(model_digest)));
   return absl::OkStatus();
 }
 
-Budget Factorizer::BudgetOf(const LinearInfo& linear) const {
-  const auto dense = static_cast<double>(linear.out_features() * linear.in_features());
-  Budget budget{.rank = options_.rank, .rank_multiple = options_.rank_multiple};
-  if (options_.rank > 0) return budget;
-  if (options_.bits > 0) {
-    budget.bits = options_.bits * dense;
-  } else {
-    budget.parameters = options_.keep * dense;
+using FisherWeights = std::map<std::string, std::vector<double>>;
+
+absl::StatusOr<std::optional<FisherWeights>> Factorizer::FisherOf(
+    const std::vector<const LinearInfo*>& linears) const {
+  std::optional<FisherWeights> weights;
+  if (!fisher_) return weights;
+  weights.emplace();
+  for (const LinearInfo* l : linears) {
+    RK_ASSIGN_OR_RETURN((*weights)[l->name],
+                        fisher_->Read(l->name, l->out_features(), l->in_features()));
   }
-  return budget;
+  return weights;
+}
+
+absl::Status Factorizer::PlanAllBudgets() {
+  const auto losses = [&](int64_t layer, const std::vector<const LinearInfo*>& linears)
+      -> absl::StatusOr<std::vector<std::vector<double>>> {
+    const std::string what = absl::StrCat("layer ", layer + 1, ": weighing slices");
+    RK_RETURN_IF_ERROR(Report(0, what));
+    std::optional<LayerStatistics> statistics;
+    if (statistics_) {
+      RK_ASSIGN_OR_RETURN(statistics,
+                          statistics_->Get(layer, [&](double) { return Report(0, what); }));
+    }
+    RK_ASSIGN_OR_RETURN(const auto fisher, FisherOf(linears));
+    return SliceLossesOf(job_, {.linears = linears,
+                                .statistics = statistics ? &*statistics : nullptr,
+                                .fisher = fisher ? &*fisher : nullptr});
+  };
+  RK_ASSIGN_OR_RETURN(budgets_, PlanBudgets(options_, job_, linears_, losses));
+  return absl::OkStatus();
 }
 
 absl::Status Factorizer::FactorOneLayer(int64_t layer,
@@ -258,15 +283,11 @@ absl::Status Factorizer::FactorOneLayer(int64_t layer,
     }));
   }
   RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, name + "factoring"));
-  LayerInput input{.linears = linears, .statistics = statistics ? &*statistics : nullptr};
-  for (const LinearInfo* linear : linears) input.budgets[linear->name] = BudgetOf(*linear);
-  std::map<std::string, std::vector<double>> fisher;
-  for (const LinearInfo* linear : linears) {
-    if (!fisher_) break;
-    RK_ASSIGN_OR_RETURN(fisher[linear->name],
-                        fisher_->Read(linear->name, linear->out_features(), linear->in_features()));
-    input.fisher = &fisher;
-  }
+  RK_ASSIGN_OR_RETURN(const auto fisher, FisherOf(linears));
+  const LayerInput input{.linears = linears,
+                         .budgets = budgets_,
+                         .statistics = statistics ? &*statistics : nullptr,
+                         .fisher = fisher ? &*fisher : nullptr};
   LayerPart part;
   if (method_.sees_prefix) {
     RK_ASSIGN_OR_RETURN(part, FactorBehindPrefix(layer, input, [&](double fraction) {
@@ -319,6 +340,8 @@ absl::Status Factorizer::FactorLayers() {
   }
   reporter_.SetStart(kLayersShare * static_cast<double>(layers_done_) /
                      static_cast<double>(by_layer_.size()));
+  if (layers_done_ == static_cast<int64_t>(by_layer_.size())) return absl::OkStatus();
+  RK_RETURN_IF_ERROR(PlanAllBudgets());
   for (const auto& [layer, linears] : by_layer_) {
     if (done[layer]) continue;
     RK_RETURN_IF_ERROR(FactorOneLayer(layer, linears));

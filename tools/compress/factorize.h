@@ -17,11 +17,14 @@ struct FactorizeOptions {
   std::string method;           // of tools/compress/methods/method.h
   OptionValues method_options;  // those that the method declares
 
-  // The budget: one of these, else keep. Shares and averages are over the selected linears.
-  double keep = 0.8;          // share of parameters, in (0, 1]
-  double bits = 0;            // bits for each weight, everything counted
-  int64_t rank = 0;           // the size of every bond
-  int64_t rank_multiple = 1;  // chosen ranks are multiples of it
+  // The budget: one of these, else keep. Of the selected linears together.
+  double keep = 0.8;                   // share of parameters, in (0, 1]
+  double bits = 0;                     // bits for each weight, everything counted
+  int64_t bytes = 0;                   // the same as bytes of all
+  int64_t rank = 0;                    // the size of every bond
+  int64_t rank_multiple = 1;           // chosen ranks are multiples of it
+  std::string allocation = "uniform";  // how linears share it (allocation/allocation.h)
+  std::string allocation_list;         // the file of the policy `list`
 
   // Text for methods that need it; with others, gives weighted_error.
   std::vector<std::string> calibration_files;

@@ -161,6 +161,34 @@ absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int
   return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
 }
 
+absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, const Matrix64* h) {
+  if (auto status = CheckFinite(w); !status.ok()) return status;
+  const auto view = View(w);
+  ColMajor gram;
+  if (h == nullptr) {
+    gram = w.rows <= w.cols ? ColMajor(view * view.transpose()) : ColMajor(view.transpose() * view);
+  } else {
+    if (auto status = CheckFinite(*h); !status.ok()) return status;
+    const ColMajor moments = View(*h);
+    if (w.rows <= w.cols) {
+      const ColMajor wh = view * moments;
+      gram = wh * view.transpose();
+    } else {
+      const auto root = SquareRoot(moments);
+      if (!root.ok()) return root.status();
+      const ColMajor y = view * *root;
+      gram = y.transpose() * y;
+    }
+  }
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram, Eigen::EigenvaluesOnly);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError("the eigenvalues of a Gram matrix did not converge");
+  }
+  std::vector<double> values;
+  for (int64_t k = gram.rows(); k-- > 0;) values.push_back(std::max(solver.eigenvalues()[k], 0.0));
+  return values;
+}
+
 Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b) {
   RK_CHECK(a.cols == b.rows);
   Matrix64 c(a.rows, b.cols);

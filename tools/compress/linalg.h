@@ -53,6 +53,10 @@ absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank);
 // not.
 absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank);
 
+// The squared singular values of W H^1/2, falling: the squared losses of its slices. h null: of W.
+// min(m, n) of them. Errors as WeightedSvd.
+absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, const Matrix64* h);
+
 // The u that makes u v nearest to the linear map whose products with the inputs are `target` =
 // E[y x^T] [m, n]: u = target v^T (v h v^T)^+, which minimises E|y - u v x|^2 where h = E[x x^T].
 // Directions of v h v^T below 1e-12 of the largest count as zero. Errors as WeightedSvd.

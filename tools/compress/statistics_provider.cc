@@ -18,7 +18,9 @@ absl::Status StatisticsProvider::StartCalibrator() {
 
 absl::StatusOr<LayerStatistics> StatisticsProvider::Compute(int64_t layer,
                                                             const LayerProgress& progress) {
-  if (calibrator_ == nullptr) RK_RETURN_IF_ERROR(StartCalibrator());
+  // A second round finds a file damaged that the first has left.
+  const bool is_behind = calibrator_ != nullptr && calibrator_->next_layer() > layer;
+  if (calibrator_ == nullptr || is_behind) RK_RETURN_IF_ERROR(StartCalibrator());
   // Layers that an interrupted run has finished: only their outputs are needed.
   while (calibrator_->next_layer() < layer) {
     RK_RETURN_IF_ERROR(calibrator_->Skip([&](double) { return progress(0); }));

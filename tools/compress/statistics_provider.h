@@ -24,9 +24,9 @@ class StatisticsProvider {
   };
   explicit StatisticsProvider(Options options) : options_(std::move(options)) {}
 
-  // Statistics of `layer`; layers are asked for in rising order. Those computed are left in the
-  // folder. kFailedPrecondition when the folder is another's, or lacks the layer and there is no
-  // text to compute it from.
+  // Statistics of `layer`; cheapest in rising order. Those computed are left in the folder.
+  // kFailedPrecondition when the folder is another's, or lacks the layer and there is no text to
+  // compute it from.
   absl::StatusOr<LayerStatistics> Get(int64_t layer, const LayerProgress& progress);
 
  private:

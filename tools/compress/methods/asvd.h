@@ -9,6 +9,7 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeAsvd(const MethodInput& input);
+absl::StatusOr<std::vector<double>> AsvdSliceLosses(const MethodInput& input);
 
 inline constexpr MethodOption kAsvdOptions[] = {
     {.name = "alpha",
@@ -24,6 +25,7 @@ inline constexpr Method kAsvdMethod{
     .needs_calibration = true,
     .options = kAsvdOptions,
     .factorize = &FactorizeAsvd,
+    .slice_losses = &AsvdSliceLosses,
 };
 
 }  // namespace rankine

@@ -27,6 +27,9 @@ struct Budget {
 absl::StatusOr<int64_t> RankWithin(const Budget& budget, int64_t m, int64_t n,
                                    const Encoding& encoding, int64_t extra = 0);
 
+// Bits of U [m, r] and V [r, n] in `encoding` and S [r] in f32.
+int64_t FactorBits(int64_t r, int64_t m, int64_t n, const Encoding& encoding);
+
 // The rank whose two factors hold at most `keep` of the parameters of an m x n matrix:
 // floor(keep m n / (m + n)), at least 1. 0 when the matrix is better left dense: keep = 1, or
 // r (m + n) >= m n.

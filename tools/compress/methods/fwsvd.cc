@@ -10,4 +10,10 @@ absl::StatusOr<Factorization> FactorizeFwsvd(const MethodInput& input) {
   return FactorizeWeighted(input, DiagonalMatrix(*input.fisher));
 }
 
+absl::StatusOr<std::vector<double>> FwsvdSliceLosses(const MethodInput& input) {
+  RK_CHECK(input.fisher != nullptr);
+  const Matrix64 h = DiagonalMatrix(*input.fisher);
+  return SquaredSingularValues(*input.weight, &h);
+}
+
 }  // namespace rankine

@@ -9,12 +9,14 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeFwsvd(const MethodInput& input);
+absl::StatusOr<std::vector<double>> FwsvdSliceLosses(const MethodInput& input);
 
 inline constexpr Method kFwsvdMethod{
     .name = "fwsvd",
     .help = "the norm of W - W', input features weighted by the loss's gradients (--fisher FILE)",
     .needs_fisher = true,
     .factorize = &FactorizeFwsvd,
+    .slice_losses = &FwsvdSliceLosses,
 };
 
 }  // namespace rankine

@@ -20,6 +20,16 @@ Matrix64 Centred(const Moments& moments) {
   return h;
 }
 
+bool WithoutMean(const MethodInput& input) {
+  RK_CHECK(input.moments != nullptr && input.settings != nullptr);
+  return input.settings->Integer("mean") == 0;
+}
+
+// What the projection minimises under.
+Matrix64 MomentsOf(const MethodInput& input) {
+  return WithoutMean(input) ? input.moments->second : Centred(*input.moments);
+}
+
 // b + (W - U S V) mu
 std::vector<double> BiasFor(const MethodInput& input, const SvdFactors& f) {
   const std::vector<double>& mean = input.moments->mean;
@@ -54,10 +64,12 @@ absl::StatusOr<Factorization> FactorizeCentred(const MethodInput& input, const M
 }
 
 absl::StatusOr<Factorization> FactorizeLord(const MethodInput& input) {
-  RK_CHECK(input.moments != nullptr && input.settings != nullptr);
-  const bool without_mean = input.settings->Integer("mean") == 0;
-  return FactorizeCentred(input, without_mean ? input.moments->second : Centred(*input.moments),
-                          without_mean);
+  return FactorizeCentred(input, MomentsOf(input), WithoutMean(input));
+}
+
+absl::StatusOr<std::vector<double>> LordSliceLosses(const MethodInput& input) {
+  const Matrix64 h = MomentsOf(input);
+  return SquaredSingularValues(*input.weight, &h);
 }
 
 }  // namespace rankine

@@ -10,6 +10,7 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeLord(const MethodInput& input);
+absl::StatusOr<std::vector<double>> LordSliceLosses(const MethodInput& input);
 
 // The same with another centred H: W' from it, b' from the mean. With `without_mean` the bias stays
 // as it was.
@@ -30,6 +31,7 @@ inline constexpr Method kLordMethod{
     .needs_calibration = true,
     .options = kLordOptions,
     .factorize = &FactorizeLord,
+    .slice_losses = &LordSliceLosses,
 };
 
 }  // namespace rankine

@@ -13,4 +13,8 @@ absl::StatusOr<Factorization> FactorizeSvd(const MethodInput& input) {
   return StoreSvd(input, factors);
 }
 
+absl::StatusOr<std::vector<double>> SvdSliceLosses(const MethodInput& input) {
+  return SquaredSingularValues(*input.weight, nullptr);
+}
+
 }  // namespace rankine

@@ -8,11 +8,13 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeSvd(const MethodInput& input);
+absl::StatusOr<std::vector<double>> SvdSliceLosses(const MethodInput& input);
 
 inline constexpr Method kSvdMethod{
     .name = "svd",
     .help = "the Frobenius norm of W - W'",
     .factorize = &FactorizeSvd,
+    .slice_losses = &SvdSliceLosses,
 };
 
 }  // namespace rankine

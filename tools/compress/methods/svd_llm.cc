@@ -10,4 +10,9 @@ absl::StatusOr<Factorization> FactorizeSvdLlm(const MethodInput& input) {
   return FactorizeWeighted(input, input.moments->second);
 }
 
+absl::StatusOr<std::vector<double>> SvdLlmSliceLosses(const MethodInput& input) {
+  RK_CHECK(input.moments != nullptr);
+  return SquaredSingularValues(*input.weight, &input.moments->second);
+}
+
 }  // namespace rankine

@@ -8,12 +8,14 @@
 namespace rankine {
 
 absl::StatusOr<Factorization> FactorizeSvdLlm(const MethodInput& input);
+absl::StatusOr<std::vector<double>> SvdLlmSliceLosses(const MethodInput& input);
 
 inline constexpr Method kSvdLlmMethod{
     .name = "svd-llm",
     .help = "the norm of (W - W') X over the calibration text",
     .needs_calibration = true,
     .factorize = &FactorizeSvdLlm,
+    .slice_losses = &SvdLlmSliceLosses,
 };
 
 }  // namespace rankine
