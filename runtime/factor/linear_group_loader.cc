@@ -80,7 +80,7 @@ class LinearGroupLoader {
 
  private:
   absl::StatusOr<GroupPlan> ChoosePlan();
-  absl::Status AddForm(const std::vector<std::string>& orders);
+  absl::Status AddForm(const std::vector<std::string>& orders, int64_t extra_bytes);
   // The index of the packed core; that of another form where it is the same.
   absl::StatusOr<int> AddCore(const CoreRecipe& recipe);
   absl::Status AddVectors(const GroupLayout& layout);
@@ -223,13 +223,14 @@ absl::StatusOr<GroupPlan> LinearGroupLoader::ChoosePlan() {
   return std::move((*chosen)[0]);
 }
 
-// Everything that one stored form needs.
-absl::Status LinearGroupLoader::AddForm(const std::vector<std::string>& orders) {
+// Everything that one stored form needs; `extra_bytes` are the plan's.
+absl::Status LinearGroupLoader::AddForm(const std::vector<std::string>& orders,
+                                        int64_t extra_bytes) {
   const std::vector<FactoredMatrix> resident = Resident(group_.matrices_, options_.weight_dtype);
   PlannerOptions planner = PlannerOptionsOf(options_);
   planner.orders = orders;
-  // A plan that was chosen is within the bytes; orders to be measured need leave.
-  if (options_.orders.empty()) planner.extra_weight_bytes = INT64_MAX;
+  // Of a plan that was chosen, what it was given; orders to be measured need leave.
+  if (options_.orders.empty()) planner.extra_weight_bytes = extra_bytes;
   auto choices = PlanGroup(resident, planner);
   if (!choices.ok()) return choices.status();
   auto layout = LayOutGroup(resident, *choices, planner);
@@ -277,7 +278,7 @@ absl::StatusOr<LinearGroup> LinearGroupLoader::Load() {
   auto plan = ChoosePlan();
   if (!plan.ok()) return plan.status();
   for (const std::vector<std::string>& orders : plan->forms) {
-    if (auto status = AddForm(orders); !status.ok()) return status;
+    if (auto status = AddForm(orders, plan->extra_bytes); !status.ok()) return status;
   }
   group_.plan_of_bucket_ = plan->form_of_bucket;
   if (auto status = RunJobs(); !status.ok()) return status;

@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/checkpoint/manifest.h"
 #include "models/encode/encoding_name.h"
 #include "models/status_macros.h"
 #include "tools/compress/budget_plan.h"
@@ -119,7 +118,6 @@ class Factorizer {
       const std::vector<const LinearInfo*>& linears) const;
   absl::Status PlanAllBudgets();
   absl::Status Write();
-  bool IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) const;
   absl::Status Report(double layer_fraction, const std::string& what) const;
 
   const std::string& out_;
@@ -351,13 +349,6 @@ absl::Status Factorizer::FactorLayers() {
   return absl::OkStatus();
 }
 
-// True when a run that was killed after its last rename has left the result.
-bool Factorizer::IsAlreadyWritten(const std::vector<FactoredMatrix>& matrices) const {
-  std::ifstream in(out_ + "/factorization.json", std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  return !matrices.empty() && text == SerializeManifest(matrices);
-}
-
 absl::Status Factorizer::Write() {
   RemoveStaleStaging(out_);
   FactorizedModel model{.source = checkpoint_.get(), .block_dtype = job_.block_dtype};
@@ -378,7 +369,7 @@ absl::Status Factorizer::Write() {
   report_.parameters_kept = static_cast<double>(kept) / static_cast<double>(dense);
   report_.bits_per_weight = static_cast<double>(bits) / static_cast<double>(dense);
   RK_ASSIGN_OR_RETURN(const bool is_there, Exists(out_));
-  if (!is_there || !IsAlreadyWritten(model.matrices)) {
+  if (!is_there || !HasManifestOf(model.matrices, out_)) {
     RK_RETURN_IF_ERROR(WriteFactorizedModel(model, out_, [&](double fraction) {
       return reporter_.Report(kLayersShare + (1 - kLayersShare) * fraction, "writing the model");
     }));

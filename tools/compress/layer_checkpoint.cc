@@ -76,9 +76,7 @@ void LayerCheckpoint::AddSourceMatrices(const std::vector<FactoredMatrix>& repla
 
 std::string LayerCheckpoint::Renamed(const std::string& name) const {
   if (LayerOf(name) != layer_) return name;
-  const std::string number = absl::StrCat(".layers.", layer_, ".");
-  const size_t at = name.find(number);
-  return absl::StrCat(name.substr(0, at), ".layers.0.", name.substr(at + number.size()));
+  return InLayer(name, 0);
 }
 
 const StoredTensor* LayerCheckpoint::FindStored(const std::string& name) const {

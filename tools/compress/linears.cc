@@ -59,23 +59,41 @@ absl::Status CannotFactor(const FactoredMatrix& m) {
       "; start from the dense model, or leave it out with --only or --skip"));
 }
 
-}  // namespace
+// A part of a name that is a number.
+struct Number {
+  size_t at = 0, digits = 0;
+  int64_t value = 0;
+};
 
-std::optional<int64_t> LayerOf(std::string_view name) {
+std::optional<Number> FindNumber(std::string_view name) {
   // A layer's number has few digits; more is another kind of name.
   constexpr size_t kMaxDigits = 6;
   for (size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
-    int64_t layer = 0;
-    size_t i = dot + 1;
+    Number number{.at = dot + 1};
+    size_t i = number.at;
     for (; i < name.size() && std::isdigit(static_cast<unsigned char>(name[i])); ++i) {
-      if (i - dot <= kMaxDigits) layer = layer * 10 + (name[i] - '0');
+      if (i - dot <= kMaxDigits) number.value = number.value * 10 + (name[i] - '0');
     }
-    const size_t digits = i - dot - 1;
-    if (digits == 0 || i >= name.size() || name[i] != '.') continue;
-    if (digits > kMaxDigits) return std::nullopt;
-    return layer;
+    number.digits = i - number.at;
+    if (number.digits == 0 || i >= name.size() || name[i] != '.') continue;
+    if (number.digits > kMaxDigits) return std::nullopt;
+    return number;
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<int64_t> LayerOf(std::string_view name) {
+  const auto number = FindNumber(name);
+  if (!number) return std::nullopt;
+  return number->value;
+}
+
+std::string InLayer(const std::string& name, int64_t layer) {
+  const auto number = FindNumber(name);
+  if (!number) return name;
+  return absl::StrCat(name.substr(0, number->at), layer, name.substr(number->at + number->digits));
 }
 
 absl::StatusOr<std::vector<LinearInfo>> SelectLinears(const Checkpoint& checkpoint,

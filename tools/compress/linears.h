@@ -31,6 +31,8 @@ struct LinearInfo {
 // The first part of a linear's name that is a number and has parts around it ("model.layers.3.mlp",
 // "encoder.layer.3.output"); absent for embeddings and heads.
 std::optional<int64_t> LayerOf(std::string_view name);
+// The same name with that number in its place; a name without one as it is.
+std::string InLayer(const std::string& name, int64_t layer);
 
 // The dense linears, block-encoded ones too, whose full name `only` matches somewhere and `skip`
 // nowhere (ECMAScript regular expressions; empty = all, none), by layer, then by name.

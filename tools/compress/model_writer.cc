@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <unordered_set>
 #include <utility>
 
@@ -164,6 +166,12 @@ absl::Status WriteFactorizedModel(const FactorizedModel& model, const std::strin
   }
   RK_RETURN_IF_ERROR(writer.WriteTensors(folder.staging()));
   return folder.Commit();
+}
+
+bool HasManifestOf(const std::vector<FactoredMatrix>& matrices, const std::string& out) {
+  std::ifstream in(out + "/factorization.json", std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  return !matrices.empty() && text == SerializeManifest(matrices);
 }
 
 }  // namespace rankine

@@ -27,4 +27,8 @@ struct FactorizedModel {
 absl::Status WriteFactorizedModel(const FactorizedModel& model, const std::string& out,
                                   const std::function<absl::Status(double)>& progress);
 
+// Whether the folder `out` holds a manifest of exactly these matrices: a run that was killed after
+// its last rename has left the result.
+bool HasManifestOf(const std::vector<FactoredMatrix>& matrices, const std::string& out);
+
 }  // namespace rankine

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "Eigen/Core"
-#include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
 #include "tools/compress/layer_checkpoint.h"
@@ -15,14 +14,6 @@ namespace rankine {
 namespace {
 
 using FloatRows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// "model.layers.0.x" under the layer's own number.
-std::string OfLayer(const std::string& name, int64_t layer) {
-  const size_t at = name.find(".layers.0.");
-  return at == std::string::npos
-             ? name
-             : absl::StrCat(name.substr(0, at), ".layers.", layer, ".", name.substr(at + 10));
-}
 
 FloatRows RowsOf(const MatrixView& x) {
   FloatRows rows(x.rows, x.cols);
@@ -141,7 +132,7 @@ absl::StatusOr<LayerStatistics> PrefixCalibrator::Observe(const LayerProgress& p
   dense_has_moved_ = true;
   RK_ASSIGN_OR_RETURN(LayerStatistics statistics, prefix.Finish());
   for (GroupStatistics& group : statistics.groups) {
-    for (std::string& name : group.linears) name = OfLayer(name, next_layer_);
+    for (std::string& name : group.linears) name = InLayer(name, next_layer_);
   }
   return statistics;
 }
