@@ -127,9 +127,11 @@ template <int kBits, int kGroup, bool kOffsets, int64_t kStepBytes, class Unpack
 void RunTile(const BlockTileArgs& args, Unpack unpack) {
   const uint8_t* codes = args.codes;
   const char* next = args.next;
+  // With several rows a line more than the codes: a chunk's header takes its share too.
+  const int64_t ahead = kStepBytes + (args.rows > 1 ? 64 : 0);
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
-    for (int64_t i = 0; i < kStepBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
-    next += kStepBytes;
+    for (int64_t i = 0; i < ahead; i += 64) __builtin_prefetch(next + i, 0, 2);
+    next += ahead;
     const int64_t group = kGroup == 64 ? step >> args.group_shift : step * (64 / kGroup);
     const bool fresh = args.first && step == 0;
     for (int half = 0; half < 2; ++half) {

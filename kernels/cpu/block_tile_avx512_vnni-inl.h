@@ -109,14 +109,15 @@ __attribute__((always_inline)) inline __m512 RowStep(const QuantizedRecord* reco
   return sum;
 }
 
-// Codes(codes, w) fills the sixteen quads of a step, whose codes take Codes::kBytes.
-template <class Codes, int kGroup, bool kOffsets>
+// Codes(codes, w) fills the sixteen quads of a step, whose codes take Codes::kBytes. For each step
+// kAhead bytes of what follows are prefetched.
+template <class Codes, int64_t kAhead, int kGroup, bool kOffsets>
 __attribute__((always_inline)) inline void LoadStep(const BlockTileArgs& args, int64_t step,
                                                     const Codes& unpack,
                                                     StepWeights<kGroup, kOffsets>* weights) {
-#pragma GCC unroll 16
-  for (int64_t i = 0; i < Codes::kBytes; i += 64) {
-    __builtin_prefetch(args.next + step * Codes::kBytes + i, 0, 2);
+#pragma GCC unroll 17
+  for (int64_t i = 0; i < kAhead; i += 64) {
+    __builtin_prefetch(args.next + step * kAhead + i, 0, 2);
   }
   unpack(args.codes + step * Codes::kBytes, weights->w);
   constexpr int kGroups = StepWeights<kGroup, kOffsets>::kGroups;
@@ -148,19 +149,20 @@ __attribute__((always_inline)) inline void RunRow(const BlockTileArgs& args, con
   __m512 chain = args.first ? _mm512_setzero_ps() : _mm512_loadu_ps(args.c);
   for (int64_t step = 0; step < args.steps; ++step) {
     StepWeights<kGroup, kOffsets> weights;
-    LoadStep<Codes>(args, step, unpack, &weights);
-    chain =
-        AddStep<typename Codes::Shifts>(args.x + step * args.x_step, weights, zero_bits, chain);
+    LoadStep<Codes, Codes::kBytes>(args, step, unpack, &weights);
+    chain = AddStep<typename Codes::Shifts>(args.x + step * args.x_step, weights, zero_bits, chain);
   }
   _mm512_storeu_ps(args.c, chain);
 }
 
 template <class Codes, int kGroup, bool kOffsets>
 __attribute__((always_inline)) inline void RunRows(const BlockTileArgs& args, const Codes& unpack) {
+  // A line more than the codes: a chunk's header takes its share too.
+  constexpr int64_t kAhead = Codes::kBytes + 64;
   const __m128i zero_bits = _mm_cvtsi32_si128(args.zero_bits);
   for (int64_t step = 0; step < args.steps; ++step) {
     StepWeights<kGroup, kOffsets> weights;
-    LoadStep<Codes>(args, step, unpack, &weights);
+    LoadStep<Codes, kAhead>(args, step, unpack, &weights);
     const char* x = args.x + step * args.x_step;
     const bool fresh = args.first && step == 0;
     for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
