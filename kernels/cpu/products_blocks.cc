@@ -44,19 +44,6 @@ class EncodedRun {
     tile_.x_stride = plan_.product->x.stride;
     tile_.x_step = kRecordBytes;
   }
-  // The same copied to `copy` [records][rows]: with many rows a tile reads one record of each, and
-  // records a multiple of 2 kB apart would evict each other from L1.
-  void CopyX(int64_t chunk, Range rows, QuantizedRecord* copy) {
-    PointX(chunk, rows);
-    const int64_t steps = Layout(chunk).columns / kStepColumns;
-    for (int64_t r = 0; r < rows.size(); ++r) {
-      const auto* row = reinterpret_cast<const QuantizedRecord*>(tile_.x + r * tile_.x_stride);
-      for (int64_t s = 0; s < steps; ++s) copy[s * rows.size() + r] = row[s];
-    }
-    tile_.x = reinterpret_cast<const char*>(copy);
-    tile_.x_stride = kRecordBytes;
-    tile_.x_step = rows.size() * kRecordBytes;
-  }
 
   // The same with float activations, in `x` [rows][kMaxChunkColumns] as f32.
   void Widened(int64_t block, int64_t chunk, const float* x, int64_t rows, float* c) {
@@ -128,7 +115,6 @@ constexpr int64_t kMaxStreamRows = 1;
 // With more rows so many blocks share a chunk of x in L1, and what the next chunk of each will read
 // is prefetched meanwhile: with 8 rows a chunk takes 0.3 us, two latencies of memory.
 constexpr int64_t kSharedBlocks = 4;
-constexpr int64_t kMinCopiedRows = 32;
 
 // Rows with up to kMaxPanelBlocks blocks, chunk by chunk. `following` is read after them, block by
 // block.
@@ -156,8 +142,7 @@ class BlockGroup {
  private:
   void SetX(int64_t chunk) {
     if (!IsQuantized(plan_)) return run_.LoadX(chunk, rows_, x_);
-    if (rows_.size() < kMinCopiedRows) return run_.PointX(chunk, rows_);
-    run_.CopyX(chunk, rows_, reinterpret_cast<QuantizedRecord*>(x_));
+    run_.PointX(chunk, rows_);
   }
 
   const char* Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
