@@ -29,7 +29,7 @@ struct BlockTileArgs {
   float* c = nullptr;              // chains [rows][16]
   int64_t rows = 0;
   int64_t steps = 0;
-  bool first = false;  // chains start at zero, else at c
+  bool first = false;          // chains start at zero, else at c
   const char* next = nullptr;  // prefetched into L2 while this runs, as many bytes; any address
 };
 

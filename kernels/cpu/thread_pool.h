@@ -13,9 +13,9 @@ namespace rankine {
 
 class ThreadPool {
  public:
-  // num_threads >= 1, the caller included: num_threads - 1 threads are started. `pin`: each stays on
-  // a core of its own among those that this process may run on, all but the first, which is left to
-  // the caller; without effect when there are fewer cores than threads.
+  // num_threads >= 1, the caller included: num_threads - 1 threads are started. `pin`: each stays
+  // on a core of its own among those that this process may run on, all but the first, which is left
+  // to the caller; without effect when there are fewer cores than threads.
   explicit ThreadPool(int num_threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
