@@ -2,6 +2,8 @@
 // and a text.
 #pragma once
 
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +14,15 @@
 #include "tests/testing/tiny_model.h"
 
 namespace rankine::testing {
+
+// Every file of a folder by name.
+inline std::map<std::string, std::string> Files(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    files[entry.path().filename()] = ReadWholeFile(entry.path());
+  }
+  return files;
+}
 
 inline std::string Utf8(int code) {
   if (code < 0x80) return std::string(1, static_cast<char>(code));

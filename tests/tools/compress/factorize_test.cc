@@ -26,19 +26,11 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::EndsWith;
+using testing::Files;
 using ::testing::HasSubstr;
 using testing::ReadWholeFile;
 using testing::TempFolder;
 using testing::WriteWholeFile;
-
-// Every file of a folder by name.
-std::map<std::string, std::string> Files(const std::string& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    files[entry.path().filename()] = ReadWholeFile(entry.path());
-  }
-  return files;
-}
 
 class FactorizeTest : public ::testing::Test {
  protected:
