@@ -61,10 +61,11 @@ absl::Status CheckOptions(const FactorizeOptions& o, const Method& method) {
                      "--statistics or alone"));
   }
   if (method.needs_fisher && o.fisher_file.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("method ", o.method,
-                                                   " needs the gradients' squares: make them by "
-                                                   "tools/torch (fisher; see tools/torch/README.md)"
-                                                   " and give --fisher FILE"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "method ", o.method,
+        " needs the gradients' squares; make them with PYTHONPATH=tools/torch python -m "
+        "rankine_torch fisher MODEL --text FILE --out FISHER.safetensors "
+        "(tools/torch/README.md) and give --fisher FISHER.safetensors"));
   }
   if (o.threads < 0) return absl::InvalidArgumentError("threads must not be negative");
   return absl::OkStatus();
