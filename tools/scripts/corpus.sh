@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Writes the two texts that quality figures are made with: Python code from the standard library of this machine's
-# python3. Modules for calibration and for evaluation are different ones, of different kinds of work.
+# Writes the texts that quality figures are made with: Python code from the standard library of this machine's
+# python3. Modules for calibration and for evaluation are different ones, of different kinds of work. Training text for
+# healing is every module that is in neither list; tables and tests are left out.
 #
-# Usage: bash tools/scripts/corpus.sh FOLDER [PYTHON]     writes FOLDER/calibration.txt and FOLDER/evaluation.txt
+# Usage: bash tools/scripts/corpus.sh FOLDER [PYTHON]     writes calibration.txt, evaluation.txt, training.txt there
 set -euo pipefail
 
 calibration_modules=(
@@ -43,3 +44,14 @@ write() {
 mkdir -p "$folder"
 write "$folder/calibration.txt" "${calibration_modules[@]}"
 write "$folder/evaluation.txt" "${evaluation_modules[@]}"
+
+# Names of all other modules, sorted. Encodings and topics are tables, not code; lib2to3's and other tests quote modules.
+training_modules() {
+  (cd "$library" && LC_ALL=C find . -name '*.py' -printf '%P\n') | grep -vE \
+    '(^|/)(test|tests|idle_test|site-packages|dist-packages|encodings|pydoc_data|config-[^/]*)/|^_sysconfigdata' |
+    sed 's/\.py$//' | LC_ALL=C sort |
+    grep -vxFf <(printf '%s\n' "${calibration_modules[@]}" "${evaluation_modules[@]}")
+}
+mapfile -t training < <(training_modules)
+[ "${#training[@]}" -ge 100 ] || fail "$library has only ${#training[@]} modules for training"
+write "$folder/training.txt" "${training[@]}"

@@ -1,4 +1,4 @@
-"""python -m rankine_torch fisher ..."""
+"""python -m rankine_torch fisher|heal ..."""
 
 import argparse
 import os
@@ -23,7 +23,8 @@ def positive(kind):
 
 
 def _add_text(command, windows):
-    command.add_argument("--text", nargs="+", required=True, metavar="FILE", help="UTF-8 text files, read one after another")
+    command.add_argument("--text", nargs="+", required=True, metavar="FILE",
+                         help="UTF-8 text files, read one after another")
     command.add_argument("--context", type=positive(int), default=512, help="tokens of a window [512]")
     if windows:
         command.add_argument("--windows", type=positive(int), default=windows,
@@ -38,15 +39,63 @@ def _parser():
     fisher.add_argument("model")
     fisher.add_argument("--out", required=True, help="the safetensors file to write")
     _add_text(fisher, 64)
+    _add_heal(commands.add_parser("heal", help="train a factored model's cores briefly"))
     return parser
+
+
+def _add_limits(command, rate):
+    limit = command.add_mutually_exclusive_group()
+    limit.add_argument("--minutes", type=positive(float), help="of training [10]")
+    limit.add_argument("--cpu-minutes", type=positive(float), help="the same as processor time of all threads together")
+    limit.add_argument("--steps", type=positive(int), help="the same in steps: repeats to the bit")
+    command.add_argument("--learning-rate", type=positive(float), default=rate,
+                         help=f"a step changes a core by this share of its root mean square [{rate:g}]")
+    command.add_argument("--batch", type=positive(int), default=2, help="windows of a step [2]")
+    command.add_argument("--held-out", type=positive(int), default=8, help="windows that are not trained on [8]")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--bf16", action="store_true", help="products in bf16")
+
+
+def _add_heal(heal):
+    heal.add_argument("model", help="a folder of rankine factorize or convert")
+    heal.add_argument("out", help="the folder to write; it must not exist")
+    _add_text(heal, 0)
+    heal.add_argument("--teacher", help="the dense model's folder: learn its next-token distribution")
+    heal.add_argument("--distill", type=float, default=1.0,
+                      help="share of the KL in the loss with a teacher, the rest is cross-entropy [1]")
+    _add_limits(heal, 0.003)
+    heal.add_argument("--warmup", type=int, default=5, help="steps of linear warm-up; then a cosine to 0 [5]")
+    heal.add_argument("--evaluations", type=positive(int), default=6, help="times that it is looked for [6]")
+    heal.add_argument("--weight-decay", type=float, default=0.0)
+    heal.add_argument("--clip", type=positive(float), default=1.0, help="norm of the gradient at most [1]")
+    heal.add_argument("--norms", action="store_true", help="train the norms' weights too")
+
+
+def _heal(options):
+    from .heal import HealOptions, heal
+    if not 0 <= options.distill <= 1:
+        raise InputError(f"--distill is a share from 0 to 1, not {options.distill:g}")
+    if options.warmup < 0 or options.weight_decay < 0:
+        raise InputError("--warmup and --weight-decay are not negative")
+    heal(options.model, options.out, _fill(HealOptions, options))
+
+
+def _fill(kind, options):
+    fields = {f: getattr(options, f) for f in kind.__dataclass_fields__ if hasattr(options, f)}
+    if not (options.steps or options.minutes or options.cpu_minutes):
+        fields["minutes"] = 10.0
+    return kind(texts=options.text, **fields)
 
 
 def _run(arguments):
     options = _parser().parse_args(arguments)
     import torch  # after the flags: it takes seconds
     torch.set_num_threads(options.threads)
-    from .fisher import fisher
-    fisher(options.model, options.out, options.text, options.windows, options.context)
+    if options.command == "fisher":
+        from .fisher import fisher
+        fisher(options.model, options.out, options.text, options.windows, options.context)
+    else:
+        _heal(options)
 
 
 def main(arguments=None):

@@ -1,8 +1,8 @@
 """Rescaling of cores along their bonds, which changes no product but how well gradient descent runs.
 
-Factors come with orthonormal columns on one side and everything else on the other (U S V of an SVD, the canonical form of
-an MPO). A step of a given size then means something else for each core and slice. Here both sides of a bond get slices of
-equal norm, as LoRA-like factors have them.
+Factors come with orthonormal columns on one side and everything else on the other (U S V of an SVD, the canonical form
+of an MPO). A step of a given size then means something else for each core and slice. Here both sides of a bond get
+slices of equal norm.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Block encodings of docs/factorization.md to floats and back, exactly as the engine decodes them (kernels/api/block_rows.h).
+"""Block encodings of docs/factorization.md to floats and back, exactly as the engine decodes them.
 
 A core of shape [..., n] is stored as rows of its last leg; groups run along n. Codes are packed from the low bits of
 each byte up, each row at a byte. Tensors come by role: codes, scales, offsets, super_scales, super_offsets.
@@ -180,7 +180,8 @@ def _fit_groups(encoding, x, real, dtype):
         best = [torch.where(better, n, b) for n, b in zip(new, best)]
 
     for factor in torch.linspace(0.75, 1.15, 17).tolist() + [1.0]:
-        attempt(cover * factor, offset + (1 - factor) * cover * ((1 << encoding["bits"]) - 1) / 2 if has_offsets else offset)
+        shift = (1 - factor) / 2 * cover * ((1 << encoding["bits"]) - 1) if has_offsets else 0
+        attempt(cover * factor, offset + shift)
     for _ in range(3):  # new codes have a new best fit
         attempt(*_least_squares(encoding, x, real, best[1], zero, has_offsets))
     if not torch.isfinite(best[2]).all():

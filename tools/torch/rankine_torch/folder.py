@@ -1,7 +1,7 @@
 """A Rankine folder as tensors by name, and a new folder like it.
 
-Reading keeps files mapped: a tensor is read when it is asked for. Writing goes to a temporary folder beside the new one,
-which appears complete or not at all.
+Reading keeps files mapped: a tensor is read when it is asked for. Writing goes to a temporary folder beside the new
+one, which appears complete or not at all.
 """
 
 import contextlib
@@ -144,7 +144,7 @@ def write_file(path, tensors):
 
 
 def write_like(folder, out, tensors, document):
-    """`out`: as `folder`, with these tensors (name -> tensor; all of them) and this manifest, which may have no matrix."""
+    """`out`: as `folder`, with these tensors by name, all of them, and this manifest, which may have no matrix."""
     with new_folder(out) as partial:
         for file in sorted(folder.path.iterdir()):
             if file.is_file() and file.name not in folder.weight_files | {MANIFEST}:

@@ -16,8 +16,8 @@ def _slice_loss(logits, targets, teacher_logits, share):
     if share < 1:
         loss = loss + (1 - share) * functional.cross_entropy(logits, targets, reduction="sum")
     if share > 0:
-        teacher = torch.log_softmax(teacher_logits, -1)
-        loss = loss + share * functional.kl_div(torch.log_softmax(logits, -1), teacher, reduction="sum", log_target=True)
+        student, teacher = (torch.log_softmax(x, -1) for x in (logits, teacher_logits))
+        loss = loss + share * functional.kl_div(student, teacher, reduction="sum", log_target=True)
     return loss
 
 

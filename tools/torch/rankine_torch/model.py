@@ -1,7 +1,7 @@
 """A Rankine folder as transformers' LlamaForCausalLM whose factored linears are FactoredLinear, and back.
 
-Everything computes in f32. A folder's rows of q and k are in Hugging Face's order (rankine convert has undone GGUF's), so
-nothing is permuted here.
+Everything computes in f32. A folder's rows of q and k are in Hugging Face's order (rankine convert has undone GGUF's),
+so nothing is permuted here.
 """
 
 import copy

@@ -55,9 +55,10 @@ def contract(tensors, legs, kept):
         rest = [node for k, node in enumerate(nodes) if k not in (i, j)]
         needed = set(kept).union(*(names for _, names in rest))
         shared = [leg for leg in a_legs if leg in b_legs]
-        result = [leg for leg in a_legs if leg in needed] + [leg for leg in b_legs if leg in needed and leg not in a_legs]
+        result = [leg for leg in dict.fromkeys(a_legs + b_legs) if leg in needed]
         if shared and not any(leg in needed for leg in shared):
-            value = torch.tensordot(a, b, ([a_legs.index(leg) for leg in shared], [b_legs.index(leg) for leg in shared]))
+            axes = [[names.index(leg) for leg in shared] for names in (a_legs, b_legs)]
+            value = torch.tensordot(a, b, axes)
         else:
             value = torch.einsum(a, list(a_legs), b, list(b_legs), result)
         nodes = rest + [(value, tuple(result))]
