@@ -16,7 +16,8 @@ CONTEXT, WINDOWS = 48, 3
 
 class FisherTest(TorchCase):
     def fisher(self, model, out):
-        return self.package("fisher", model, "--out", out, "--text", self.text, "--context", CONTEXT, "--windows", WINDOWS)
+        return self.package("fisher", model, "--out", out, "--text", self.text, "--context", CONTEXT, "--windows",
+                            WINDOWS)
 
     def direct(self, model):
         """linear -> sum over outputs of the mean over windows of the squared gradient, by the definition."""

@@ -1,7 +1,8 @@
-"""python -m rankine_torch fisher|heal ..."""
+"""python -m rankine_torch fisher|heal|basel ..."""
 
 import argparse
 import os
+import re
 import sys
 
 from .errors import InputError
@@ -40,6 +41,7 @@ def _parser():
     fisher.add_argument("--out", required=True, help="the safetensors file to write")
     _add_text(fisher, 64)
     _add_heal(commands.add_parser("heal", help="train a factored model's cores briefly"))
+    _add_basel(commands.add_parser("basel", help="factors whose bases a target text chooses"))
     return parser
 
 
@@ -54,6 +56,19 @@ def _add_limits(command, rate):
     command.add_argument("--held-out", type=positive(int), default=8, help="windows that are not trained on [8]")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--bf16", action="store_true", help="products in bf16")
+
+
+def _add_basel(basel):
+    basel.add_argument("model", help="a dense model's folder")
+    basel.add_argument("out", help="the folder to write; it must not exist")
+    _add_text(basel, 0)
+    basel.add_argument("--keep", type=float, default=0.8, help="share of the parameters of all linears together [0.8]")
+    basel.add_argument("--new-rank", type=int, default=8, help="new bases of each linear [8]")
+    basel.add_argument("--prunings", type=positive(int), default=8, help="steps of pruning [8]")
+    basel.add_argument("--only", default="", help="only linears whose name this regular expression finds")
+    basel.add_argument("--skip", default="", help="leave out linears whose name this regular expression finds")
+    basel.add_argument("--dtype", choices=("bf16", "f16", "f32"), default="bf16", help="of U and V [bf16]")
+    _add_limits(basel, 0.01)
 
 
 def _add_heal(heal):
@@ -87,6 +102,20 @@ def _fill(kind, options):
     return kind(texts=options.text, **fields)
 
 
+def _basel(options):
+    from .basel import BaselOptions, basel
+    if not 0 < options.keep <= 1:
+        raise InputError(f"--keep is a share above 0 and at most 1, not {options.keep:g}")
+    if options.new_rank < 0:
+        raise InputError("--new-rank is not negative")
+    for flag in ("only", "skip"):
+        try:
+            re.compile(getattr(options, flag))
+        except re.error as error:
+            raise InputError(f"--{flag} {getattr(options, flag)!r} is no regular expression: {error}") from None
+    basel(options.model, options.out, _fill(BaselOptions, options))
+
+
 def _run(arguments):
     options = _parser().parse_args(arguments)
     import torch  # after the flags: it takes seconds
@@ -94,8 +123,10 @@ def _run(arguments):
     if options.command == "fisher":
         from .fisher import fisher
         fisher(options.model, options.out, options.text, options.windows, options.context)
-    else:
+    elif options.command == "heal":
         _heal(options)
+    else:
+        _basel(options)
 
 
 def main(arguments=None):
