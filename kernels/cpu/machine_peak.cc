@@ -89,7 +89,7 @@ double MeasureReadBandwidth(Stream stream, int repeats) {
 
 double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats) {
   FlopsFn loop = Has("avx512") ? FmaAvx512 : FmaAvx2;
-  if (kind == FlopKind::kBF16 && Has("avx512-bf16")) loop = DotBF16Avx512;
+  if (kind == FlopKind::kBF16 && &BestCpuOps() == FindCpuOps("avx512-bf16")) loop = DotBF16Avx512;
   if (kind == FlopKind::kInt8) loop = Has("avx512-vnni") ? DotInt8Avx512 : DotInt8Avx2;
   // 12 multiply-adds a round, one or two a cycle: some 10 to 20 ms.
   constexpr int64_t kRounds = 5'000'000;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/products_kernels.h"
 
 #pragma GCC push_options
@@ -83,8 +84,9 @@ void Tile(const TileArgs& args) {
   const int64_t w_stride = args.w_stride, x_stride = args.x_stride;
   int64_t step = 0;
   if constexpr (kStream) {
-    for (; step < args.steps - PrefetchBytes(kR) / kStepBytes; ++step, w += kStepBytes, x += 4) {
-      PrefetchStep<kB>(w + PrefetchBytes(kR), w_stride);
+    const int64_t ahead = PrefetchBytes(kR);
+    for (; step < args.steps - ahead / kStepBytes; ++step, w += kStepBytes, x += 4) {
+      PrefetchStep<kB>(w + ahead, w_stride);
       acc.Step(w, w_stride, x, x_stride);
     }
     const char* next = args.next;

@@ -5,6 +5,7 @@
 
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/products_plan.h"
 
 namespace rankine {
@@ -109,8 +110,6 @@ class EncodedRun {
 
 bool IsQuantized(const Plan& plan) { return plan.product->x.dtype == DType::kI8; }
 
-// How far ahead of its loads a tile with one or two rows prefetches: it reads one long stream.
-constexpr int64_t kStreamAhead = 1536;
 constexpr int64_t kMaxStreamRows = 1;
 // With more rows so many blocks share a chunk of x in L1, and what the next chunk of each will read
 // is prefetched meanwhile: with 8 rows a chunk takes 0.3 us, two latencies of memory.
@@ -147,7 +146,7 @@ class BlockGroup {
 
   const char* Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
     const char* here = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
-    if (rows_.size() <= kMaxStreamRows) return here + kStreamAhead;
+    if (rows_.size() <= kMaxStreamRows) return here + BlockPrefetchBytes();
     if (chunk + 1 < plan_.encoded.num_chunks) return here + plan_.encoded.chunk.bytes;
     return following + (block - blocks.begin) * plan_.w_stride();
   }

@@ -65,12 +65,6 @@ struct ProductKernels {
   void (*epilogue)(const EpilogueArgs&) = nullptr;
 };
 
-// How far ahead of its loads a streaming tile of `rows` rows prefetches weights, into L2. The
-// distance must cover the latency of memory, and a step takes longer with more rows while the
-// window of out-of-order execution covers fewer. Measured with AVX512-BF16, GB/s a thread: 1 row 35
-// at 2 kB, 31 at 8 kB; 4 rows 20 and 32; 8 rows 15 and 27.
-constexpr int64_t PrefetchBytes(int rows) { return rows <= 2 ? 2048 : 8192; }
-
 // The kernels for a pair of dtypes; null when there are none.
 using FindKernelsFn = const ProductKernels* (*)(DType weights, DType x);
 const ProductKernels* FindKernelsAvx2(DType weights, DType x);

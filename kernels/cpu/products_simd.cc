@@ -15,6 +15,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/epilogue-inl.h"
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/products_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -142,10 +143,10 @@ void Tile(const TileArgs& args) {
   constexpr int64_t kXStep = Weights::kColumns * static_cast<int64_t>(sizeof(float));
   int64_t step = 0;
   // A step of 16-bit weights is as slow with one row as others are with several.
-  constexpr int64_t kAhead = PrefetchBytes(Weights::kColumns == 2 ? kRows : kR);
+  const int64_t ahead = PrefetchBytes(Weights::kColumns == 2 ? kRows : kR);
   if constexpr (kStream) {
-    for (; step < args.steps - kAhead / kStepBytes; ++step) {
-      PrefetchStep<kB>(w + kAhead, w_stride);
+    for (; step < args.steps - ahead / kStepBytes; ++step) {
+      PrefetchStep<kB>(w + ahead, w_stride);
       acc.Step(w, w_stride, x, x_stride);
       w += kStepBytes;
       x += kXStep;
@@ -182,8 +183,9 @@ void FillTiles(TileSet* set) {
 template <class Weights>
 void WidenWeights(const char* w, int64_t steps, char* out) {
   float* to = reinterpret_cast<float*>(out);
+  const int64_t ahead = PrefetchBytes(kRows);
   for (int64_t step = 0; step < steps; ++step) {
-    __builtin_prefetch(w + step * kStepBytes + PrefetchBytes(kRows), 0, 2);
+    __builtin_prefetch(w + step * kStepBytes + ahead, 0, 2);
     for (int column = 0; column < Weights::kColumns; ++column) {
       for (int p = 0; p < kParts; ++p) {
         hn::StoreU(Weights::Load(w + step * kStepBytes, column, p), DF(), to + p * kLanes);

@@ -21,8 +21,9 @@ void ModelFlags::AddComputeTo(CLI::App& command) {
   command.add_flag("--pin-threads", pin_threads,
                    "Keep each thread on a core of its own (default: where the process may use only "
                    "some of the machine's cores)");
-  command.add_option("--isa", isa,
-                     "Instruction set: avx2, avx512, avx512-bf16, ref (default: the best)");
+  command.add_option(
+      "--isa", isa,
+      "Instruction set: avx2, avx512, avx512-vnni, avx512-bf16, ref (default: the best)");
   command
       .add_option(
           "--extra-weight-bytes", extra_weight_bytes,
