@@ -1,7 +1,7 @@
 #include "tools/compress/dense_product.h"
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -12,6 +12,7 @@
 #include "models/status_macros.h"
 #include "runtime/factor/core_reader.h"
 #include "runtime/factor/host_tensor.h"
+#include "tools/compress/hadamard.h"
 
 namespace rankine {
 namespace {
@@ -77,14 +78,6 @@ void AddProduct(const TermLegs& legs, const TensorProduct& p, Matrix64* sum) {
   for (size_t i = 0; i < values.size(); ++i) sum->values[i] += values[i];
 }
 
-Matrix64 Transposed(const Matrix64& a) {
-  Matrix64 t(a.cols, a.rows);
-  for (int64_t i = 0; i < a.rows; ++i) {
-    for (int64_t j = 0; j < a.cols; ++j) t(j, i) = a(i, j);
-  }
-  return t;
-}
-
 // A transform of vectors of n numbers, as Transform says.
 class VectorTransform {
  public:
@@ -102,22 +95,30 @@ class VectorTransform {
       return v;
     }
     v.transposed_ = t.transposed;
-    std::vector<float> signs(static_cast<size_t>(n));
+    std::vector<float> signs(static_cast<size_t>(n)), block = {1.0f};
     RK_RETURN_IF_ERROR(source.ReadRows(t.tensor, 0, 1, n, DType::kF32, signs.data()));
-    v.signs_.assign(signs.begin(), signs.end());
-    v.block_ = {1.0};
-    if (t.block_tensor.empty()) return v;
-    RK_ASSIGN_OR_RETURN(const int64_t b, source.NumRows(t.block_tensor));
-    std::vector<float> block(static_cast<size_t>(b * b));
-    RK_RETURN_IF_ERROR(source.ReadRows(t.block_tensor, 0, b, b, DType::kF32, block.data()));
-    v.block_.assign(block.begin(), block.end());
-    v.block_size_ = b;
+    int64_t b = 1;
+    if (!t.block_tensor.empty()) {
+      RK_ASSIGN_OR_RETURN(b, source.NumRows(t.block_tensor));
+      block.resize(static_cast<size_t>(b * b));
+      RK_RETURN_IF_ERROR(source.ReadRows(t.block_tensor, 0, b, b, DType::kF32, block.data()));
+    }
+    if (b < 1 || n % b != 0 || (n / b & (n / b - 1)) != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", t.block_tensor, ": a Hadamard transform of ", n,
+                       " features with a block of ", b, " needs a power of two of them"));
+    }
+    v.hadamard_.emplace(std::vector<double>(signs.begin(), signs.end()),
+                        std::vector<double>(block.begin(), block.end()), b);
     return v;
   }
 
   // x becomes A x, or A^T x, the inverse of both kinds.
   void Apply(bool adjoint, double* x, int64_t n) const {
-    if (indices_.empty()) return Hadamard(transposed_ != adjoint, x, n);
+    if (hadamard_) {
+      transposed_ != adjoint ? hadamard_->ApplyInverse(x) : hadamard_->Apply(x);
+      return;
+    }
     const std::vector<double> old(x, x + n);
     for (int64_t k = 0; k < n; ++k) {
       adjoint ? x[indices_[k]] = old[k] : x[k] = old[indices_[k]];
@@ -125,37 +126,8 @@ class VectorTransform {
   }
 
  private:
-  void Hadamard(bool inverse, double* x, int64_t n) const {
-    const int64_t b = block_size_;
-    if (!inverse) {
-      for (int64_t i = 0; i < n; ++i) x[i] *= signs_[i];
-    }
-    std::vector<double> part(static_cast<size_t>(b));
-    for (int64_t first = 0; first < n; first += b) {
-      for (int64_t i = 0; i < b; ++i) {
-        part[i] = 0;
-        for (int64_t j = 0; j < b; ++j) {
-          part[i] += block_[inverse ? j * b + i : i * b + j] * x[first + j];
-        }
-      }
-      std::copy(part.begin(), part.end(), x + first);
-    }
-    for (int64_t half = b; half < n; half *= 2) {
-      for (int64_t i = 0; i < n; ++i) {
-        if (i / half % 2 != 0) continue;
-        const double u = x[i], v = x[i + half];
-        x[i] = (u + v) * M_SQRT1_2;
-        x[i + half] = (u - v) * M_SQRT1_2;
-      }
-    }
-    if (inverse) {
-      for (int64_t i = 0; i < n; ++i) x[i] *= signs_[i];
-    }
-  }
-
   std::vector<int32_t> indices_;
-  std::vector<double> signs_, block_;
-  int64_t block_size_ = 1;
+  std::optional<HadamardTransform> hadamard_;
   bool transposed_ = false;
 };
 

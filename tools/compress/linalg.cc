@@ -74,6 +74,22 @@ absl::StatusOr<ColMajor> LeftVectorsOfTall(const ColMajor& y, int64_t r) {
   return ColMajor(qr.householderQ() * ColMajor::Identity(y.rows(), r));
 }
 
+// gram^+ wanted: directions of the Gram matrix below kSmallestShare of the largest count as zero.
+absl::StatusOr<ColMajor> SolveGram(const ColMajor& gram, const ColMajor& wanted) {
+  const Eigen::LLT<ColMajor> cholesky(gram);
+  const bool well_posed = cholesky.info() == Eigen::Success && cholesky.rcond() > kSmallestShare;
+  if (well_posed) return ColMajor(cholesky.solve(wanted));
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError("the eigendecomposition of a Gram matrix did not converge");
+  }
+  Eigen::VectorXd inverse = solver.eigenvalues();
+  const double floor = kSmallestShare * std::max(inverse.maxCoeff(), 0.0);
+  for (double& value : inverse) value = value > floor ? 1 / value : 0;
+  return ColMajor(solver.eigenvectors() *
+                  (inverse.asDiagonal() * (solver.eigenvectors().transpose() * wanted)));
+}
+
 // Orders the slices by falling length; ties keep their place.
 void SortSlices(const Eigen::VectorXd& lengths, ColMajor* u, RowMajor* b, std::vector<double>* s) {
   std::vector<int64_t> order(lengths.size());
@@ -189,6 +205,12 @@ absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, con
   return values;
 }
 
+Matrix64 Transposed(const Matrix64& a) {
+  Matrix64 t(a.cols, a.rows);
+  View(t) = View(a).transpose();
+  return t;
+}
+
 Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b) {
   RK_CHECK(a.cols == b.rows);
   Matrix64 c(a.rows, b.cols);
@@ -202,25 +224,23 @@ absl::StatusOr<Matrix64> FitLeft(const Matrix64& target, const Matrix64& v, cons
     if (auto status = CheckFinite(*m); !status.ok()) return status;
   }
   const ColMajor vh = View(v) * View(h);
-  const ColMajor gram = vh * View(v).transpose();
-  const ColMajor projected = View(target) * View(v).transpose();
-  Matrix64 u(target.rows, v.rows);
-  const Eigen::LLT<ColMajor> cholesky(gram);
-  const bool well_posed = cholesky.info() == Eigen::Success && cholesky.rcond() > kSmallestShare;
-  if (well_posed) {
-    View(u) = cholesky.solve(projected.transpose()).transpose();
-    return u;
+  const auto u = SolveGram(vh * View(v).transpose(), View(v) * View(target).transpose());
+  if (!u.ok()) return u.status();
+  Matrix64 left(target.rows, v.rows);
+  View(left) = u->transpose();
+  return left;
+}
+
+absl::StatusOr<Matrix64> FitRight(const Matrix64& w, const Matrix64& u) {
+  RK_CHECK(w.rows == u.rows);
+  for (const Matrix64* m : {&w, &u}) {
+    if (auto status = CheckFinite(*m); !status.ok()) return status;
   }
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError("the eigendecomposition of v h v^T did not converge");
-  }
-  Eigen::VectorXd inverse = solver.eigenvalues();
-  const double floor = kSmallestShare * std::max(inverse.maxCoeff(), 0.0);
-  for (double& value : inverse) value = value > floor ? 1 / value : 0;
-  View(u) =
-      projected * solver.eigenvectors() * inverse.asDiagonal() * solver.eigenvectors().transpose();
-  return u;
+  const auto v = SolveGram(View(u).transpose() * View(u), View(u).transpose() * View(w));
+  if (!v.ok()) return v.status();
+  Matrix64 right(u.cols, w.cols);
+  View(right) = *v;
+  return right;
 }
 
 absl::StatusOr<Matrix64> RidgeMap(const Matrix64& target, const Matrix64& w, const Matrix64& h,

@@ -62,10 +62,18 @@ absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, con
 // Directions of v h v^T below 1e-12 of the largest count as zero. Errors as WeightedSvd.
 absl::StatusOr<Matrix64> FitLeft(const Matrix64& target, const Matrix64& v, const Matrix64& h);
 
+// The v that makes u v nearest to w in the Frobenius norm: v = (u^T u)^+ u^T w [r, n], which is
+// also the nearest in ||(w - u v) H^1/2||_F for any H. Directions of u^T u below 1e-12 of the
+// largest count as zero. Requires u.rows = w.rows. Errors as WeightedSvd.
+absl::StatusOr<Matrix64> FitRight(const Matrix64& w, const Matrix64& u);
+
 // (target + damp w) (h + damp I)^-1, the least-squares map from x to y held near `w` where the
 // inputs say little; damp > 0 is in the units of h. Requires target, w [m, n], h [n, n].
 absl::StatusOr<Matrix64> RidgeMap(const Matrix64& target, const Matrix64& w, const Matrix64& h,
                                   double damp);
+
+// [cols, rows].
+Matrix64 Transposed(const Matrix64& a);
 
 // a b. Requires a.cols = b.rows.
 Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b);

@@ -6,9 +6,11 @@
 #include "tools/compress/methods/asvd.h"
 #include "tools/compress/methods/basel_ranking.h"
 #include "tools/compress/methods/bolaco.h"
+#include "tools/compress/methods/caldera.h"
 #include "tools/compress/methods/fwsvd.h"
 #include "tools/compress/methods/lord.h"
 #include "tools/compress/methods/method.h"
+#include "tools/compress/methods/qlr.h"
 #include "tools/compress/methods/svd.h"
 #include "tools/compress/methods/svd_llm.h"
 #include "tools/compress/methods/svd_llm_update.h"
@@ -17,8 +19,8 @@ namespace rankine {
 namespace {
 
 constexpr std::array kMethods = {
-    kSvdMethod,          kFwsvdMethod, kAsvdMethod,   kSvdLlmMethod,
-    kSvdLlmUpdateMethod, kLordMethod,  kBolacoMethod, kBaselRankingMethod,
+    kSvdMethod,  kFwsvdMethod,  kAsvdMethod,         kSvdLlmMethod, kSvdLlmUpdateMethod,
+    kLordMethod, kBolacoMethod, kBaselRankingMethod, kQlrMethod,    kCalderaMethod,
 };
 
 }  // namespace
