@@ -163,9 +163,11 @@ class HealTest(TorchCase):
         process.wait()
         self.assertFalse(os.path.exists(out))
         self.assertTrue(os.path.exists(state))
-        with self.subTest("another run is refused"):
-            self.assert_refused(["heal", self.path("svd"), out, "--text", self.text, *QUICK, *arguments, "--seed", 5],
-                                "killed.heal", "seed")
+        run_json("factorize", self.dense, self.path("other"), "--method", "svd", "--keep", "0.4")
+        for name, model, more in (("seed", "svd", ("--seed", 5)), ("model", "other", ())):
+            with self.subTest(name + " differs"):
+                self.assert_refused(["heal", self.path(model), out, "--text", self.text, *QUICK, *arguments, *more],
+                                    "killed.heal", name)
         self.heal(self.path("svd"), out, *arguments)
         self.assertEqual(files(out), files(self.path("whole")))
         self.assertFalse(os.path.exists(self.path("killed.heal")))

@@ -21,6 +21,15 @@ def is_factor(matrix, core):
     return all(core is not term[0] for term in matrix.terms if len(term) == 1)
 
 
+def digest_of(tensors):
+    """Of names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().numpy())
+    return "sha256:" + digest.hexdigest()
+
+
 @dataclasses.dataclass
 class HealOptions:
     texts: list
@@ -68,6 +77,7 @@ class Healer:
                              "encodings other than floats, affine and nf4 with one level of scales")
         self.teacher = self._load_teacher() if options.teacher else None
         self.share = options.distill if self.teacher else 0.0
+        model_digest = digest_of(self.cores.parameters())
         balance(self.model)
         self.parameters = self.cores.parameters()
         self.norms = {}
@@ -76,7 +86,7 @@ class Healer:
             for parameter in self.norms.values():
                 parameter.requires_grad_()
             self.parameters = {**self.parameters, **self.norms}
-        arguments = {"model": hashlib.sha256(str(model_path).encode()).hexdigest()[:16], **options.record(self.digest)}
+        arguments = {"model": model_digest, "teacher": options.teacher, **options.record(self.digest)}
         self.state = StateFile(str(out).rstrip("/") + ".heal", arguments)
 
     def _split(self, windows):
