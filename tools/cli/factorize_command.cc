@@ -24,6 +24,47 @@ struct Flags {
   bool json = false;
 };
 
+std::string WithError(double value, const std::optional<double>& error) {
+  return error ? absl::StrFormat("%.4f +- %.4f", value, *error) : absl::StrFormat("%.4f", value);
+}
+
+std::string TextOf(const MeasuredLoss& loss) {
+  return absl::StrFormat("%s (%s over the model as it is)",
+                         WithError(loss.loss, loss.standard_error),
+                         WithError(loss.increase, loss.increase_error));
+}
+
+void AppendSearch(const SearchReport& search, std::string* out) {
+  absl::StrAppendFormat(out, "validation loss: %s before, %s now; %d points measured\n",
+                        WithError(search.unchanged.loss, search.unchanged.standard_error),
+                        TextOf(search.planned), search.measured);
+  if (search.best_linear.empty()) return;
+  absl::StrAppendFormat(out, "best single intervention: %s at rank %d: %s\n", search.best_linear,
+                        search.best_rank, TextOf(search.best));
+}
+
+nlohmann::ordered_json ToJson(const MeasuredLoss& loss) {
+  nlohmann::ordered_json json = {{"loss", loss.loss},
+                                 {"standard_error", nullptr},
+                                 {"increase", loss.increase},
+                                 {"increase_error", nullptr}};
+  if (loss.standard_error) json["standard_error"] = *loss.standard_error;
+  if (loss.increase_error) json["increase_error"] = *loss.increase_error;
+  return json;
+}
+
+nlohmann::ordered_json ToJson(const SearchReport& search) {
+  nlohmann::ordered_json json = {{"unchanged", ToJson(search.unchanged)},
+                                 {"planned", ToJson(search.planned)},
+                                 {"measured", search.measured},
+                                 {"best_single", nullptr}};
+  if (search.best_linear.empty()) return json;
+  json["best_single"] = ToJson(search.best);
+  json["best_single"]["linear"] = search.best_linear;
+  json["best_single"]["rank"] = search.best_rank;
+  return json;
+}
+
 void PrintJson(const FactorizeReport& report, const Flags& flags) {
   nlohmann::ordered_json json = {{"path", flags.out},
                                  {"method", flags.options.method},
@@ -42,6 +83,7 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
     if (layer.weighted_error) entry["weighted_error"] = *layer.weighted_error;
     json["layers"].push_back(std::move(entry));
   }
+  if (report.search) json["search"] = ToJson(*report.search);
   PrintNow(Dump(json) + "\n");
 }
 
@@ -57,6 +99,7 @@ void PrintTable(const FactorizeReport& report, const Flags& flags) {
   absl::StrAppendFormat(&out, "%s: %d linears, %.4f of their parameters kept, %.2f bits a weight\n",
                         flags.out, report.layers.size(), report.parameters_kept,
                         report.bits_per_weight);
+  if (report.search) AppendSearch(*report.search, &out);
   PrintNow(out);
 }
 
@@ -112,7 +155,8 @@ void AddBudgetFlags(CLI::App* command, FactorizeOptions* options) {
   for (const AllocationPolicy& p : AllocationPolicies()) {
     absl::StrAppendFormat(&policies, "\n%s: %s", std::string(p.name), std::string(p.help));
   }
-  command->add_option("--allocation", options->allocation, policies)->capture_default_str();
+  policies += "\nDefault: uniform; laser with --method laser";
+  command->add_option("--allocation", options->allocation, policies);
   command->add_option("--allocation-list", options->allocation_list,
                       "Lines of REGEX and keep SHARE, rank R or dense; the first that fits");
   keep->excludes(bits)->excludes(rank)->excludes(bytes);
@@ -121,6 +165,47 @@ void AddBudgetFlags(CLI::App* command, FactorizeOptions* options) {
   command
       ->add_option("--rank-multiple", options->rank_multiple,
                    "Round ranks down to a multiple (16 fills the kernels' blocks)")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
+// Of the policies that look at the model's loss.
+void AddSearchFlags(CLI::App* command, FactorizeOptions* options) {
+  SearchSettings* search = &options->search;
+  command->add_option("--validation", options->validation_files,
+                      "Text files for sensitivity, bayes and laser: apart from --calibration, and "
+                      "from what you evaluate on");
+  command
+      ->add_option("--validation-windows", options->validation_windows,
+                   "Windows taken from the validation text, spread evenly")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--validation-window", options->validation_window,
+                   "Tokens of a validation window")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--search-file", options->search_file,
+                      "Losses measured on the way: used where they are there, kept for other runs");
+  command
+      ->add_option("--search-shares", search->shares,
+                   "sensitivity: shares of a linear's size to measure [0.3,0.5,0.7,0.9]; laser: of "
+                   "its rank [0.01,0.05,0.1,0.2,0.4,0.6,0.8,0.9]")
+      ->delimiter(',');
+  command
+      ->add_option("--search-evaluations", search->evaluations, "bayes: how often the model runs")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--search-bands", search->depth_bands,
+                   "bayes: parts of the depth with ranks of their own, for each matrix type")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--search-seed", search->seed, "bayes: of its random points")
+      ->capture_default_str();
+  command
+      ->add_option("--search-interventions", search->interventions,
+                   "laser: linears reduced together, at most")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
 }
@@ -136,6 +221,7 @@ void AddFactorizeCommand(CLI::App& app, Action* action) {
   command->add_option("out", flags->out, "The folder to write; it must not exist")->required();
   AddMethodFlags(command, flags.get());
   AddBudgetFlags(command, &options);
+  AddSearchFlags(command, &options);
   command->add_option("--calibration", options.calibration_files,
                       "Text files for the activations' second moments");
   command

@@ -43,6 +43,32 @@ absl::Status AddLosses(const std::vector<LinearInfo>& linears, const LayerLosses
   return absl::OkStatus();
 }
 
+absl::Status CheckSearchOptions(const FactorizeOptions& o, const AllocationPolicy& policy,
+                                const Method& method) {
+  if (!policy.needs_model_loss) {
+    if (o.validation_files.empty() && o.search_file.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("--validation and --search-file go with policies that look at the model's "
+                     "loss (sensitivity, bayes, laser), not with ",
+                     o.allocation));
+  }
+  if (o.validation_files.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("allocation ", o.allocation,
+                     " looks at the model's loss: give a text for it, --validation FILE, which is "
+                     "neither that of the calibration nor that of any evaluation"));
+  }
+  if (o.validation_window < 2) {
+    return absl::InvalidArgumentError("a validation window has at least two tokens");
+  }
+  if (method.sees_prefix || method.factorize == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("allocation ", o.allocation, " factors linears one at a time, which method ",
+                     o.method, " does not; use another method, or --allocation list"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckBudgetOptions(const FactorizeOptions& o, const Method& method) {
@@ -62,12 +88,12 @@ absl::Status CheckBudgetOptions(const FactorizeOptions& o, const Method& method)
   if (o.allocation != "list" && !o.allocation_list.empty()) {
     return absl::InvalidArgumentError("--allocation-list goes with --allocation list");
   }
-  return absl::OkStatus();
+  return CheckSearchOptions(o, *policy, method);
 }
 
 absl::StatusOr<Allocation> PlanBudgets(const FactorizeOptions& options, const FactorJob& job,
                                        const std::vector<LinearInfo>& linears,
-                                       const LayerLosses& losses) {
+                                       const LayerLosses& losses, const LossOfRanks& loss_of) {
   Allocation allocation;
   if (options.rank > 0) {
     for (const LinearInfo& l : linears) allocation[l.name] = {.rank = options.rank};
@@ -77,13 +103,18 @@ absl::StatusOr<Allocation> PlanBudgets(const FactorizeOptions& options, const Fa
   AllocationRequest request{.encoding = job.encoding,
                             .rank_multiple = options.rank_multiple,
                             .tokens = job.text_tokens,
-                            .list_path = options.allocation_list};
+                            .list_path = options.allocation_list,
+                            .loss_of = loss_of,
+                            .search = options.search};
+  const Method& method = *job.method;
+  const bool adds_bias = method.adds_bias != nullptr && method.adds_bias(*job.settings);
   double parameters = 0;
   for (const LinearInfo& l : linears) {
     request.linears.push_back({.name = l.name,
                                .out_features = l.out_features(),
                                .in_features = l.in_features(),
-                               .dense_bits = DenseBits(l, job.block_dtype)});
+                               .dense_bits = DenseBits(l, job.block_dtype),
+                               .extra = adds_bias && l.bias_tensor.empty() ? l.out_features() : 0});
     parameters += static_cast<double>(request.linears.back().parameters());
   }
   if (options.bits > 0) {

@@ -21,9 +21,9 @@ absl::Status CheckBudgetOptions(const FactorizeOptions& options, const Method& m
 using LayerLosses = std::function<absl::StatusOr<std::vector<std::vector<double>>>(
     int64_t layer, const std::vector<const LinearInfo*>& linears)>;
 
-// Requires checked options. `losses` is called only for policies that need them.
+// Requires checked options. `losses` and `loss_of` are called only for policies that need them.
 absl::StatusOr<Allocation> PlanBudgets(const FactorizeOptions& options, const FactorJob& job,
                                        const std::vector<LinearInfo>& linears,
-                                       const LayerLosses& losses);
+                                       const LayerLosses& losses, const LossOfRanks& loss_of = {});
 
 }  // namespace rankine

@@ -20,7 +20,7 @@ bool IsFrame(const std::vector<int32_t>& tokens_of_nothing, int64_t window) {
 absl::StatusOr<CalibrationText> ReadCalibrationText(const Checkpoint& checkpoint,
                                                     const CalibrationOptions& options) {
   if (options.windows < 1 || options.window < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("bad calibration: ", options.windows,
+    return absl::InvalidArgumentError(absl::StrCat("bad ", options.what, ": ", options.windows,
                                                    " windows of ", options.window, " tokens"));
   }
   RK_ASSIGN_OR_RETURN(const auto tokenizer, TokenizerOf(checkpoint));
@@ -33,7 +33,7 @@ absl::StatusOr<CalibrationText> ReadCalibrationText(const Checkpoint& checkpoint
       options.window - framed, options.windows);
   if (!views.ok()) {
     return absl::Status(views.status().code(),
-                        absl::StrCat("calibration: ", views.status().message()));
+                        absl::StrCat(options.what, ": ", views.status().message()));
   }
   CalibrationText text{.tokens = options.window * options.windows};
   Fingerprint digest;

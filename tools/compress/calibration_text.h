@@ -11,9 +11,10 @@
 namespace rankine {
 
 struct CalibrationOptions {
-  std::vector<std::string> files;  // one after another make one text
-  int64_t windows = 48;            // at even distances over the text
-  int64_t window = 512;            // tokens of each, [CLS] and [SEP] of a BERT included
+  std::vector<std::string> files;    // one after another make one text
+  int64_t windows = 48;              // at even distances over the text
+  int64_t window = 512;              // tokens of each, [CLS] and [SEP] of a BERT included
+  std::string what = "calibration";  // in messages
 };
 
 struct CalibrationText {

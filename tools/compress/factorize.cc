@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "models/encode/encoding_name.h"
 #include "models/status_macros.h"
 #include "tools/compress/budget_plan.h"
+#include "tools/compress/budget_planner.h"
 #include "tools/compress/calibration_text.h"
 #include "tools/compress/fingerprint.h"
 #include "tools/compress/fisher_file.h"
@@ -22,7 +22,7 @@
 #include "tools/compress/linears.h"
 #include "tools/compress/model_writer.h"
 #include "tools/compress/prefix_calibrator.h"
-#include "tools/compress/slice_losses.h"
+#include "tools/compress/search/model_search.h"
 #include "tools/compress/statistics_provider.h"
 #include "tools/compress/work_folder.h"
 
@@ -83,15 +83,6 @@ std::vector<FactoredMatrix> Merged(const std::vector<FactoredMatrix>& old,
   return merged;
 }
 
-// Empty for no file, or one that cannot be read (whose reader says so).
-std::string DigestOfFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (path.empty() || !in) return "";
-  Fingerprint digest;
-  digest.Add(std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>()));
-  return digest.Hex();
-}
-
 // Of dense matrices that the source has in GGUF's blocks.
 DType BlockDType(const FactorizeOptions& o) {
   return o.factor_encoding.IsFloat() ? o.factor_encoding.dtype : DType::kBF16;
@@ -101,22 +92,21 @@ DType BlockDType(const FactorizeOptions& o) {
 class Factorizer {
  public:
   Factorizer(const std::string& out, const FactorizeOptions& options, const Method& method,
-             const ProgressFn& progress)
-      : out_(out), options_(options), method_(method), reporter_(progress) {}
+             const AllocationPolicy& policy, const ProgressFn& progress)
+      : out_(out), options_(options), method_(method), policy_(policy), reporter_(progress) {}
 
   absl::StatusOr<FactorizeReport> Run(const std::string& model_path);
 
  private:
   absl::Status Prepare(const std::string& model_path);
   absl::Status OpenStatistics(const StatisticsInfo& model);
+  WorkArguments FactorArguments() const;
   WorkArguments Arguments(const std::string& model_digest) const;
   absl::Status FactorLayers();
   absl::Status FactorOneLayer(int64_t layer, const std::vector<const LinearInfo*>& linears);
   absl::StatusOr<LayerPart> FactorBehindPrefix(int64_t layer, LayerInput input,
                                                const LayerProgress& progress);
   absl::Status AdvancePrefix(int64_t layer, const LayerProgress& progress);
-  absl::StatusOr<std::optional<std::map<std::string, std::vector<double>>>> FisherOf(
-      const std::vector<const LinearInfo*>& linears) const;
   absl::Status PlanAllBudgets();
   absl::Status Write();
   absl::Status Report(double layer_fraction, const std::string& what) const;
@@ -124,6 +114,7 @@ class Factorizer {
   const std::string& out_;
   const FactorizeOptions& options_;
   const Method& method_;
+  const AllocationPolicy& policy_;
   ProgressReporter reporter_;
 
   std::unique_ptr<Checkpoint> checkpoint_;
@@ -137,6 +128,8 @@ class Factorizer {
   MethodSettings settings_;
   FactorJob job_;
   std::optional<WorkFolder> work_;
+  CalibrationText validation_;  // for policies that look at the model's loss
+  StatisticsInfo model_info_;   // of the model alone
 
   int64_t layers_done_ = 0;
   FactorizeReport report_;
@@ -164,10 +157,10 @@ absl::Status Factorizer::OpenStatistics(const StatisticsInfo& model) {
     info.tokens = text.tokens;
     if (method_.sees_prefix) windows_ = text.windows;
     provider.windows = std::move(text.windows);
-    // A policy that weighs slices goes over the layers once before they are factored.
+    // A policy that weighs slices or searches goes over the layers before they are factored.
     std::string folder = options_.statistics_folder;
-    RK_ASSIGN_OR_RETURN(const AllocationPolicy* policy, FindAllocationPolicy(options_.allocation));
-    if (folder.empty() && policy->needs_losses) folder = WorkFolder::PathOf(out_) + "/statistics";
+    const bool looks_ahead = policy_.needs_losses || policy_.needs_model_loss;
+    if (folder.empty() && looks_ahead) folder = WorkFolder::PathOf(out_) + "/statistics";
     if (!folder.empty()) {
       RK_ASSIGN_OR_RETURN(provider.folder, StatisticsFolder::Create(folder, info));
     }
@@ -184,23 +177,33 @@ absl::Status Factorizer::OpenStatistics(const StatisticsInfo& model) {
   return absl::OkStatus();
 }
 
+// Of the factors at given ranks.
+WorkArguments Factorizer::FactorArguments() const {
+  WorkArguments arguments{{"method", options_.method},
+                          {"calibration text", job_.text_digest},
+                          {"--fisher", fisher_ ? fisher_->digest() : ""},
+                          {"encoding of factors", EncodingName(options_.factor_encoding)}};
+  for (const auto& [name, value] : settings_.values()) {
+    arguments.emplace_back("--" + name, value);
+  }
+  return arguments;
+}
+
 WorkArguments Factorizer::Arguments(const std::string& model_digest) const {
   WorkArguments arguments{{"model", model_digest},
-                          {"method", options_.method},
                           {"keep", absl::StrFormat("%.17g", options_.keep)},
                           {"bits", absl::StrFormat("%.17g", options_.bits)},
                           {"rank", absl::StrCat(options_.rank)},
                           {"bytes", absl::StrCat(options_.bytes)},
                           {"rank multiple", absl::StrCat(options_.rank_multiple)},
                           {"allocation", options_.allocation},
-                          {"allocation list", DigestOfFile(options_.allocation_list)},
-                          {"calibration text", job_.text_digest},
-                          {"--fisher", fisher_ ? fisher_->digest() : ""},
+                          {"allocation list", FileFingerprint(options_.allocation_list)},
                           {"--only", options_.only_regex},
-                          {"--skip", options_.skip_regex},
-                          {"encoding of factors", EncodingName(options_.factor_encoding)}};
-  for (const auto& [name, value] : settings_.values()) {
-    arguments.emplace_back("--" + name, value);
+                          {"--skip", options_.skip_regex}};
+  for (auto& argument : FactorArguments()) arguments.push_back(std::move(argument));
+  if (policy_.needs_model_loss) {
+    arguments.emplace_back("validation text", validation_.digest);
+    arguments.emplace_back("search settings", Describe(options_.search));
   }
   return arguments;
 }
@@ -221,8 +224,11 @@ absl::Status Factorizer::Prepare(const std::string& model_path) {
   for (const LinearInfo& linear : linears_) by_layer_[linear.layer].push_back(&linear);
   RK_RETURN_IF_ERROR(reporter_.Report(0, "reading the model"));
   RK_ASSIGN_OR_RETURN(const std::string model_digest, ModelFingerprint(*checkpoint_));
-  RK_RETURN_IF_ERROR(
-      OpenStatistics({.model_digest = model_digest, .model_name = ModelName(model_path)}));
+  model_info_ = {.model_digest = model_digest, .model_name = ModelName(model_path)};
+  RK_RETURN_IF_ERROR(OpenStatistics(model_info_));
+  if (policy_.needs_model_loss) {
+    RK_ASSIGN_OR_RETURN(validation_, ReadValidationText(*checkpoint_, options_, job_.text_digest));
+  }
   if (method_.needs_fisher) {
     RK_ASSIGN_OR_RETURN(fisher_, FisherFile::Open(options_.fisher_file));
   }
@@ -232,42 +238,26 @@ absl::Status Factorizer::Prepare(const std::string& model_path) {
   job_.encoding = options_.factor_encoding;
   job_.block_dtype = BlockDType(options_);
   const bool by_keep = options_.bits == 0 && options_.bytes == 0 && options_.rank == 0;
-  job_.keep = by_keep && options_.allocation != "list" ? options_.keep : 0;
+  job_.keep = by_keep && policy_.has_budget ? options_.keep : 0;
   job_.threads = options_.threads;
   RK_ASSIGN_OR_RETURN(work_, WorkFolder::Open(out_, Arguments(model_digest)));
   return absl::OkStatus();
 }
 
-using FisherWeights = std::map<std::string, std::vector<double>>;
-
-absl::StatusOr<std::optional<FisherWeights>> Factorizer::FisherOf(
-    const std::vector<const LinearInfo*>& linears) const {
-  std::optional<FisherWeights> weights;
-  if (!fisher_) return weights;
-  weights.emplace();
-  for (const LinearInfo* l : linears) {
-    RK_ASSIGN_OR_RETURN((*weights)[l->name],
-                        fisher_->Read(l->name, l->out_features(), l->in_features()));
-  }
-  return weights;
-}
-
 absl::Status Factorizer::PlanAllBudgets() {
-  const auto losses = [&](int64_t layer, const std::vector<const LinearInfo*>& linears)
-      -> absl::StatusOr<std::vector<std::vector<double>>> {
-    const std::string what = absl::StrCat("layer ", layer + 1, ": weighing slices");
-    RK_RETURN_IF_ERROR(Report(0, what));
-    std::optional<LayerStatistics> statistics;
-    if (statistics_) {
-      RK_ASSIGN_OR_RETURN(statistics,
-                          statistics_->Get(layer, [&](double) { return Report(0, what); }));
-    }
-    RK_ASSIGN_OR_RETURN(const auto fisher, FisherOf(linears));
-    return SliceLossesOf(job_, {.linears = linears,
-                                .statistics = statistics ? &*statistics : nullptr,
-                                .fisher = fisher ? &*fisher : nullptr});
-  };
-  RK_ASSIGN_OR_RETURN(budgets_, PlanBudgets(options_, job_, linears_, losses));
+  PlannerArgs args{.options = &options_,
+                   .job = &job_,
+                   .linears = &linears_,
+                   .statistics = statistics_ ? &*statistics_ : nullptr,
+                   .fisher = fisher_ ? &*fisher_ : nullptr,
+                   .model = model_info_,
+                   .validation = validation_,
+                   .factor_arguments = FactorArguments(),
+                   .work_folder = WorkFolder::PathOf(out_)};
+  args.progress = [this](const std::string& what) { return Report(0, what); };
+  RK_ASSIGN_OR_RETURN(BudgetPlan plan, MakeBudgetPlan(args));
+  budgets_ = std::move(plan.budgets);
+  report_.search = std::move(plan.search);
   return absl::OkStatus();
 }
 
@@ -282,7 +272,7 @@ absl::Status Factorizer::FactorOneLayer(int64_t layer,
     }));
   }
   RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, name + "factoring"));
-  RK_ASSIGN_OR_RETURN(const auto fisher, FisherOf(linears));
+  RK_ASSIGN_OR_RETURN(const auto fisher, ReadFisher(fisher_ ? &*fisher_ : nullptr, linears));
   const LayerInput input{.linears = linears,
                          .budgets = budgets_,
                          .statistics = statistics ? &*statistics : nullptr,
@@ -339,7 +329,9 @@ absl::Status Factorizer::FactorLayers() {
   }
   reporter_.SetStart(kLayersShare * static_cast<double>(layers_done_) /
                      static_cast<double>(by_layer_.size()));
-  if (layers_done_ == static_cast<int64_t>(by_layer_.size())) return absl::OkStatus();
+  // A search's report needs its plan; what it measured is on file.
+  const bool all_done = layers_done_ == static_cast<int64_t>(by_layer_.size());
+  if (all_done && !policy_.needs_model_loss) return absl::OkStatus();
   RK_RETURN_IF_ERROR(PlanAllBudgets());
   for (const auto& [layer, linears] : by_layer_) {
     if (done[layer]) continue;
@@ -391,8 +383,13 @@ absl::StatusOr<FactorizeReport> Factorize(const std::string& model_path, const s
                                           const FactorizeOptions& options,
                                           const ProgressFn& progress) {
   RK_ASSIGN_OR_RETURN(const Method* method, FindMethod(options.method));
-  RK_RETURN_IF_ERROR(CheckOptions(options, *method));
-  return Factorizer(out, options, *method, progress).Run(model_path);
+  FactorizeOptions resolved = options;
+  if (resolved.allocation.empty()) {
+    resolved.allocation = options.rank > 0 ? "uniform" : std::string(method->default_allocation);
+  }
+  RK_RETURN_IF_ERROR(CheckOptions(resolved, *method));
+  RK_ASSIGN_OR_RETURN(const AllocationPolicy* policy, FindAllocationPolicy(resolved.allocation));
+  return Factorizer(out, resolved, *method, *policy, progress).Run(model_path);
 }
 
 }  // namespace rankine

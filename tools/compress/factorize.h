@@ -10,6 +10,7 @@
 #include "kernels/base/encoding.h"
 #include "tools/compress/methods/settings.h"
 #include "tools/compress/progress.h"
+#include "tools/compress/search/model_loss.h"
 
 namespace rankine {
 
@@ -18,13 +19,23 @@ struct FactorizeOptions {
   OptionValues method_options;  // those that the method declares
 
   // The budget: one of these, else keep. Of the selected linears together.
-  double keep = 0.8;                   // share of parameters, in (0, 1]
-  double bits = 0;                     // bits for each weight, everything counted
-  int64_t bytes = 0;                   // the same as bytes of all
-  int64_t rank = 0;                    // the size of every bond
-  int64_t rank_multiple = 1;           // chosen ranks are multiples of it
-  std::string allocation = "uniform";  // how linears share it (allocation/allocation.h)
-  std::string allocation_list;         // the file of the policy `list`
+  double keep = 0.8;          // share of parameters, in (0, 1]
+  double bits = 0;            // bits for each weight, everything counted
+  int64_t bytes = 0;          // the same as bytes of all
+  int64_t rank = 0;           // the size of every bond
+  int64_t rank_multiple = 1;  // chosen ranks are multiples of it
+  // How linears share it (allocation/allocation.h); empty = uniform with a rank, else the method's
+  // own.
+  std::string allocation;
+  std::string allocation_list;  // the file of the policy `list`
+  // For policies that look at the model's loss: a text apart from that of the calibration and of
+  // any evaluation, and how much they may look. What they measured is kept in the file, to be used
+  // again, or without one until the run is complete.
+  std::vector<std::string> validation_files;
+  int64_t validation_windows = 8;   // at even distances over the text
+  int64_t validation_window = 512;  // tokens of each
+  std::string search_file;
+  SearchSettings search;
 
   // Text for methods that need it; with others, gives weighted_error.
   std::vector<std::string> calibration_files;
@@ -50,10 +61,21 @@ struct LayerReport {
   int64_t kept_bits = 0;        // everything counted but a bias that was there before
 };
 
+// What a policy that looks at the model's loss has seen.
+struct SearchReport {
+  MeasuredLoss unchanged, planned;  // on the validation text, before and after
+  int64_t measured = 0;             // points, the unchanged model among them
+  // Of all that replaced one linear alone: that of least loss.
+  std::string best_linear;  // empty = no linear was measured alone
+  int64_t best_rank = 0;
+  MeasuredLoss best;
+};
+
 struct FactorizeReport {
   std::vector<LayerReport> layers;  // every selected linear
-  double parameters_kept = 0;       // share over all selected linears
-  double bits_per_weight = 0;       // of their dense parameters
+  std::optional<SearchReport> search;
+  double parameters_kept = 0;  // share over all selected linears
+  double bits_per_weight = 0;  // of their dense parameters
 };
 
 // Writes the folder `out`: it appears complete or not at all. Progress is kept in `out`.factorize:

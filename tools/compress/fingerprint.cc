@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -130,6 +132,14 @@ absl::StatusOr<std::string> ModelFingerprint(const Checkpoint& checkpoint) {
     if (auto status = AddTensor(checkpoint, *t, &f); !status.ok()) return status;
   }
   for (const FactoredMatrix& m : checkpoint.factored()) AddMatrix(m, &f);
+  return f.Hex();
+}
+
+std::string FileFingerprint(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (path.empty() || !in) return "";
+  Fingerprint f;
+  f.Add(std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>()));
   return f.Hex();
 }
 

@@ -33,6 +33,9 @@ class Fingerprint {
 // values, and the description of its factored linears. Reads the whole model once.
 absl::StatusOr<std::string> ModelFingerprint(const Checkpoint& checkpoint);
 
+// Of a file's bytes. Empty for no file, or one that cannot be read (whose reader says so).
+std::string FileFingerprint(const std::string& path);
+
 std::string TokensFingerprint(absl::Span<const int32_t> tokens);
 
 }  // namespace rankine

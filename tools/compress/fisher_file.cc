@@ -72,4 +72,16 @@ absl::StatusOr<std::vector<double>> FisherFile::Read(const std::string& linear,
   return weights;
 }
 
+absl::StatusOr<std::optional<std::map<std::string, std::vector<double>>>> ReadFisher(
+    const FisherFile* file, const std::vector<const LinearInfo*>& linears) {
+  std::optional<std::map<std::string, std::vector<double>>> weights;
+  if (file == nullptr) return weights;
+  weights.emplace();
+  for (const LinearInfo* l : linears) {
+    RK_ASSIGN_OR_RETURN((*weights)[l->name],
+                        file->Read(l->name, l->out_features(), l->in_features()));
+  }
+  return weights;
+}
+
 }  // namespace rankine

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/files/file.h"
+#include "tools/compress/linears.h"
 
 namespace rankine {
 
@@ -38,5 +41,9 @@ class FisherFile {
   std::vector<SafetensorsEntry> entries_;
   std::string digest_;
 };
+
+// Of several linears by name; absent without a file. Errors as FisherFile::Read.
+absl::StatusOr<std::optional<std::map<std::string, std::vector<double>>>> ReadFisher(
+    const FisherFile* file, const std::vector<const LinearInfo*>& linears);
 
 }  // namespace rankine

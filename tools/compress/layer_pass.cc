@@ -7,6 +7,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "tools/compress/statistics.h"
+#include "tools/eval/window_losses.h"
 
 namespace rankine {
 namespace {
@@ -24,21 +25,22 @@ LayerPass::LayerPass(const FactoredModel& model, std::vector<absl::Span<const in
       windows_per_pass_(windows_per_pass) {}
 
 absl::StatusOr<LayerPass> LayerPass::Create(const FactoredModel& model,
-                                            std::vector<absl::Span<const int32_t>> windows) {
+                                            std::vector<absl::Span<const int32_t>> windows,
+                                            int64_t max_logit_rows) {
   RK_CHECK(!windows.empty());
   for (const auto& window : windows) {
     RK_CHECK(window.size() == windows[0].size());
     for (int32_t id : window) {
       if (id >= 0 && id < model.shape().vocab_size) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("token ", id, " of the calibration text is outside the vocabulary of ",
-                       model.shape().vocab_size));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "token ", id, " of the text is outside the vocabulary of ", model.shape().vocab_size));
     }
   }
   const auto length = static_cast<int64_t>(windows[0].size());
   const int64_t per_pass = std::max<int64_t>(1, kPassTokens / length);
-  auto runner =
-      WindowRunner::Create(model, {.window_tokens = length, .windows_per_pass = per_pass});
+  auto runner = WindowRunner::Create(
+      model,
+      {.window_tokens = length, .windows_per_pass = per_pass, .max_logit_rows = max_logit_rows});
   if (!runner.ok()) return runner.status();
   return LayerPass(model, std::move(windows), *std::move(runner), per_pass);
 }
@@ -47,9 +49,12 @@ int64_t LayerPass::num_passes() const {
   return CeilDiv(static_cast<int64_t>(windows_.size()), windows_per_pass_);
 }
 
+absl::Span<const absl::Span<const int32_t>> LayerPass::WindowsOf(int64_t index) const {
+  return absl::MakeConstSpan(windows_).subspan(index * windows_per_pass_, windows_per_pass_);
+}
+
 void LayerPass::Begin(int64_t index) {
-  runner_.Begin(
-      absl::MakeConstSpan(windows_).subspan(index * windows_per_pass_, windows_per_pass_));
+  runner_.Begin(WindowsOf(index));
   // Embed also prepares what belongs to a batch (the rotary tables).
   runner_.Embed();
 }
@@ -81,6 +86,12 @@ void LayerPass::Run(int64_t layer, int64_t index, ActivationObserver* observer, 
   CopyRows(index, /*load=*/true, hidden);
   runner_.Layer(layer, observer);
   if (keep) CopyRows(index, /*load=*/false, hidden);
+}
+
+std::vector<double> LayerPass::Losses(int64_t index, HiddenStates* hidden) {
+  Begin(index);
+  CopyRows(index, /*load=*/true, hidden);
+  return WindowLosses(*model_, WindowsOf(index), &runner_);
 }
 
 }  // namespace rankine

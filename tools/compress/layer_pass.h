@@ -25,10 +25,11 @@ struct HiddenStates {
 // Owns the activations of a pass. One thread; the model and the tokens outlive it.
 class LayerPass {
  public:
-  // `windows` are of equal length. Errors as WindowRunner::Create; kInvalidArgument for a token
-  // outside the vocabulary.
+  // `windows` are of equal length; max_logit_rows: kLossRows where Losses is called. Errors as
+  // WindowRunner::Create; kInvalidArgument for a token outside the vocabulary.
   static absl::StatusOr<LayerPass> Create(const FactoredModel& model,
-                                          std::vector<absl::Span<const int32_t>> windows);
+                                          std::vector<absl::Span<const int32_t>> windows,
+                                          int64_t max_logit_rows = 1);
 
   // The inputs of layer 0.
   HiddenStates Embed();
@@ -37,10 +38,14 @@ class LayerPass {
   // Runs `layer` on the rows of pass `index`: from `hidden`, and back into it when `keep`.
   void Run(int64_t layer, int64_t index, ActivationObserver* observer, bool keep,
            HiddenStates* hidden);
+  // The mean next-token loss (WindowLosses) of each window of pass `index`, from what the last
+  // layer left in `hidden`.
+  std::vector<double> Losses(int64_t index, HiddenStates* hidden);
 
  private:
   LayerPass(const FactoredModel& model, std::vector<absl::Span<const int32_t>> windows,
             WindowRunner runner, int64_t windows_per_pass);
+  absl::Span<const absl::Span<const int32_t>> WindowsOf(int64_t index) const;
   void Begin(int64_t index);
   void CopyRows(int64_t index, bool load, HiddenStates* hidden);
 

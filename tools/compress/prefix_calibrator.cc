@@ -7,8 +7,8 @@
 #include "Eigen/Core"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
-#include "tools/compress/layer_checkpoint.h"
 #include "tools/compress/linears.h"
+#include "tools/compress/loaded_layer.h"
 
 namespace rankine {
 namespace {
@@ -79,15 +79,9 @@ class CrossObserver : public ActivationObserver {
 
 }  // namespace
 
-struct PrefixCalibrator::LoadedLayer {
-  std::unique_ptr<LayerCheckpoint> checkpoint;
-  std::unique_ptr<FactoredModel> model;
-  std::optional<LayerPass> pass;
-};
-
 PrefixCalibrator::PrefixCalibrator(const Checkpoint& source,
                                    std::vector<std::vector<int32_t>> windows)
-    : source_(source), windows_(std::move(windows)), blank_window_(windows_.at(0).size()) {}
+    : source_(source), windows_(std::move(windows)) {}
 
 PrefixCalibrator::~PrefixCalibrator() = default;
 
@@ -103,30 +97,24 @@ absl::StatusOr<std::unique_ptr<PrefixCalibrator>> PrefixCalibrator::Create(
   return c;
 }
 
-absl::StatusOr<std::unique_ptr<PrefixCalibrator::LoadedLayer>> PrefixCalibrator::Load(
-    const LayerPart& factored) {
-  auto layer = std::make_unique<LoadedLayer>();
-  layer->checkpoint =
-      std::make_unique<LayerCheckpoint>(source_, next_layer_, factored.matrices, factored.tensors);
-  RK_ASSIGN_OR_RETURN(layer->model,
-                      LoadModel(*layer->checkpoint, *device_, {.compute = DType::kF32}));
-  RK_ASSIGN_OR_RETURN(layer->pass,
-                      LayerPass::Create(*layer->model, std::vector<absl::Span<const int32_t>>(
-                                                           windows_.size(), blank_window_)));
-  return layer;
+absl::StatusOr<std::unique_ptr<LoadedLayer>> PrefixCalibrator::Load(const LayerPart& factored) {
+  return LoadedLayer::Create(source_, next_layer_, factored,
+                             {.windows = static_cast<int64_t>(windows_.size()),
+                              .window_tokens = static_cast<int64_t>(windows_[0].size()),
+                              .device = device_.get()});
 }
 
 absl::StatusOr<LayerStatistics> PrefixCalibrator::Observe(const LayerProgress& progress) {
   RK_CHECK(!dense_has_moved_);
   RK_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedLayer> layer, Load({}));
-  const auto window_tokens = static_cast<int64_t>(blank_window_.size());
+  const auto window_tokens = static_cast<int64_t>(windows_[0].size());
   Capture dense;
-  CrossObserver prefix(MakeStatisticsObserver(*layer->model, 0, window_tokens), *layer->model,
+  CrossObserver prefix(MakeStatisticsObserver(layer->model(), 0, window_tokens), layer->model(),
                        &dense);
-  const int64_t passes = layer->pass->num_passes();
+  const int64_t passes = layer->pass().num_passes();
   for (int64_t index = 0; index < passes; ++index) {
-    layer->pass->Run(0, index, &dense, /*keep=*/true, &dense_hidden_);
-    layer->pass->Run(0, index, &prefix, /*keep=*/false, &prefix_hidden_);
+    layer->pass().Run(0, index, &dense, /*keep=*/true, &dense_hidden_);
+    layer->pass().Run(0, index, &prefix, /*keep=*/false, &prefix_hidden_);
     RK_RETURN_IF_ERROR(progress(static_cast<double>(index + 1) / static_cast<double>(passes)));
   }
   dense_has_moved_ = true;
@@ -140,8 +128,8 @@ absl::StatusOr<LayerStatistics> PrefixCalibrator::Observe(const LayerProgress& p
 absl::Status PrefixCalibrator::MoveDense(const LayerProgress& progress) {
   if (dense_has_moved_) return absl::OkStatus();
   RK_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedLayer> layer, Load({}));
-  for (int64_t index = 0; index < layer->pass->num_passes(); ++index) {
-    layer->pass->Run(0, index, nullptr, /*keep=*/true, &dense_hidden_);
+  for (int64_t index = 0; index < layer->pass().num_passes(); ++index) {
+    layer->pass().Run(0, index, nullptr, /*keep=*/true, &dense_hidden_);
     RK_RETURN_IF_ERROR(progress(0));
   }
   return absl::OkStatus();
@@ -150,9 +138,9 @@ absl::Status PrefixCalibrator::MoveDense(const LayerProgress& progress) {
 absl::Status PrefixCalibrator::Advance(const LayerPart& factored, const LayerProgress& progress) {
   RK_RETURN_IF_ERROR(MoveDense(progress));
   RK_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedLayer> prefix, Load(factored));
-  const int64_t passes = prefix->pass->num_passes();
+  const int64_t passes = prefix->pass().num_passes();
   for (int64_t index = 0; index < passes; ++index) {
-    prefix->pass->Run(0, index, nullptr, /*keep=*/true, &prefix_hidden_);
+    prefix->pass().Run(0, index, nullptr, /*keep=*/true, &prefix_hidden_);
     RK_RETURN_IF_ERROR(progress(static_cast<double>(index + 1) / static_cast<double>(passes)));
   }
   ++next_layer_;

@@ -14,6 +14,7 @@
 #include "tools/compress/calibration.h"
 #include "tools/compress/layer_part.h"
 #include "tools/compress/layer_pass.h"
+#include "tools/compress/loaded_layer.h"
 
 namespace rankine {
 
@@ -36,15 +37,12 @@ class PrefixCalibrator {
   absl::Status Advance(const LayerPart& factored, const LayerProgress& progress);
 
  private:
-  // A layer of the model, loaded.
-  struct LoadedLayer;
   PrefixCalibrator(const Checkpoint& source, std::vector<std::vector<int32_t>> windows);
   absl::StatusOr<std::unique_ptr<LoadedLayer>> Load(const LayerPart& factored);
   absl::Status MoveDense(const LayerProgress& progress);
 
   const Checkpoint& source_;
   std::vector<std::vector<int32_t>> windows_;
-  std::vector<int32_t> blank_window_;  // of a loaded layer, whose vocabulary is cut
   std::unique_ptr<Device> device_;
   int64_t next_layer_ = 0;
   bool dense_has_moved_ = false;

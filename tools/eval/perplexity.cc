@@ -1,73 +1,22 @@
 #include "tools/eval/perplexity.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/thread_pool.h"
 #include "tools/eval/estimate.h"
 #include "tools/eval/next_token.h"
 #include "tools/eval/token_windows.h"
+#include "tools/eval/window_losses.h"
 #include "tools/eval/window_runner.h"
 
 namespace rankine {
 namespace {
 
-// Rows of logits made at a time: f32 of a vocabulary of 128k takes 32 MiB, and 64 rows already run
-// the head's product at the speed of a large one.
-constexpr int64_t kLogitRows = 64;
-
 // Tokens of a pass: where the products reach their full speed (bench/micro).
 constexpr int64_t kPassTokens = 512;
-
-// Losses of rows [first, first + losses) of the pass; row r is scored against targets[r].
-void LossesOfSlice(const Model& model, const MatrixView& logits, const int32_t* targets,
-                   double* losses) {
-  WorkQueue queue(logits.rows, 1);
-  auto work = [&](int) {
-    for (int64_t row = 0, end = 0; queue.Next(&row, &end);) {
-      losses[row] = targets[row] < 0
-                        ? 0
-                        : NegativeLogLikelihood(logits.Row<float>(row), logits.cols, targets[row]);
-    }
-  };
-  ThreadPool* pool = model.device().stream().pool;
-  if (pool == nullptr) {
-    work(0);
-  } else {
-    pool->Run(work);
-  }
-}
-
-// Mean loss of each window of a pass.
-std::vector<double> PassLosses(const Model& model, absl::Span<const absl::Span<const int32_t>> pass,
-                               WindowRunner* runner) {
-  runner->Begin(pass);
-  runner->Forward();
-  // What each row predicts; the last row of a window predicts nothing.
-  std::vector<int32_t> targets;
-  for (const auto& window : pass) {
-    targets.insert(targets.end(), window.begin() + 1, window.end());
-    targets.push_back(-1);
-  }
-  std::vector<double> losses(targets.size());
-  for (int64_t row = 0; row < runner->rows(); row += kLogitRows) {
-    const MatrixView logits = runner->Logits(row, std::min(kLogitRows, runner->rows() - row));
-    LossesOfSlice(model, logits, targets.data() + row, losses.data() + row);
-  }
-  std::vector<double> means;
-  const double* loss = losses.data();
-  for (const auto& window : pass) {
-    double sum = 0;
-    for (size_t i = 0; i + 1 < window.size(); ++i) sum += loss[i];
-    means.push_back(sum / static_cast<double>(window.size() - 1));
-    loss += window.size();
-  }
-  return means;
-}
 
 PerplexityResult Summarise(const std::vector<double>& means, int64_t window_tokens) {
   const Estimate loss = MeanOf(means);
@@ -96,14 +45,16 @@ absl::StatusOr<PerplexityResult> Perplexity(const Model& model, absl::Span<const
   const int64_t per_pass = std::min(count, std::max<int64_t>(1, kPassTokens / length));
   auto runner = WindowRunner::Create(model, {.window_tokens = length,
                                              .windows_per_pass = per_pass,
-                                             .max_logit_rows = kLogitRows,
+                                             .max_logit_rows = kLossRows,
                                              .kv_dtype = options.kv_dtype});
   if (!runner.ok()) return runner.status();
   const ProgressReporter reporter(progress);
   std::vector<double> means;
   for (int64_t first = 0; first < count; first += per_pass) {
     const auto pass = absl::MakeConstSpan(*windows).subspan(first, per_pass);
-    for (double mean : PassLosses(model, pass, &*runner)) {
+    runner->Begin(pass);
+    runner->Forward();
+    for (double mean : WindowLosses(model, pass, &*runner)) {
       if (!std::isfinite(mean)) {
         return absl::DataLossError(absl::StrCat("logits of window ", means.size(),
                                                 " are not finite: the model is damaged"));

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Writes the texts that quality figures are made with: Python code from the standard library of this machine's
-# python3. Modules for calibration and for evaluation are different ones, of different kinds of work. Training text for
-# healing is every module that is in neither list; tables and tests are left out.
+# python3. Modules for calibration, for validation (what a search of ranks looks at) and for evaluation are different
+# ones, of different kinds of work. Training text for healing is every module that is neither for calibration nor for
+# evaluation, those for validation among them; tables and tests are left out.
 #
-# Usage: bash tools/scripts/corpus.sh FOLDER [PYTHON]     writes calibration.txt, evaluation.txt, training.txt there
+# Usage: bash tools/scripts/corpus.sh FOLDER [PYTHON]     writes calibration.txt, validation.txt, evaluation.txt and
+#                                                         training.txt there
 set -euo pipefail
 
 calibration_modules=(
@@ -12,6 +14,13 @@ calibration_modules=(
   logging/__init__ mailbox multiprocessing/pool pathlib pickle platform queue random selectors shelve smtplib socket
   statistics string subprocess tarfile tempfile textwrap threading timeit tokenize traceback typing urllib/request uuid
   xml/etree/ElementTree
+)
+validation_modules=(
+  aifc asyncio/events asyncio/streams asyncio/tasks bdb code compileall concurrent/futures/process copyreg
+  distutils/cmd email/charset email/header imp lib2to3/refactor logging/config mimetypes modulefinder
+  multiprocessing/managers nntplib opcode operator pkgutil plistlib poplib pty runpy sndhdr socketserver symtable
+  sysconfig trace tracemalloc tty turtle unittest/mock urllib/robotparser webbrowser wsgiref/handlers xdrlib
+  xml/dom/minidom xmlrpc/client zipimport
 )
 evaluation_modules=(
   asyncio/base_events bisect bz2 cgi cProfile concurrent/futures/thread ctypes/util dis doctest filecmp fileinput
@@ -43,6 +52,7 @@ write() {
 
 mkdir -p "$folder"
 write "$folder/calibration.txt" "${calibration_modules[@]}"
+write "$folder/validation.txt" "${validation_modules[@]}"
 write "$folder/evaluation.txt" "${evaluation_modules[@]}"
 
 # Names of all other modules, sorted. Encodings and topics are tables, not code; lib2to3's and other tests quote modules.

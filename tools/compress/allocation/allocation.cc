@@ -4,8 +4,11 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "tools/compress/allocation/bayes.h"
+#include "tools/compress/allocation/laser.h"
 #include "tools/compress/allocation/list.h"
 #include "tools/compress/allocation/loss_greedy.h"
+#include "tools/compress/allocation/sensitivity.h"
 #include "tools/compress/allocation/svd_llm_v2.h"
 
 namespace rankine {
@@ -23,8 +26,23 @@ constexpr std::array kPolicies = {
                      .help = "within a matrix type, a share removed as 1 / log(loss)",
                      .needs_losses = true,
                      .allocate = &AllocateSvdLlmV2},
-    AllocationPolicy{
-        .name = "list", .help = "what --allocation-list FILE says", .allocate = &AllocateByList},
+    AllocationPolicy{.name = "sensitivity",
+                     .help = "one threshold of the loss that a linear costs alone, as ASVD has it",
+                     .needs_model_loss = true,
+                     .allocate = &AllocateBySensitivity},
+    AllocationPolicy{.name = "bayes",
+                     .help = "Bayesian optimisation of the model's loss, as Bolaco has it",
+                     .needs_model_loss = true,
+                     .allocate = &AllocateByBayes},
+    AllocationPolicy{.name = "laser",
+                     .help = "the reductions that lower the model's loss; others stay dense",
+                     .needs_model_loss = true,
+                     .has_budget = false,
+                     .allocate = &AllocateByLaser},
+    AllocationPolicy{.name = "list",
+                     .help = "what --allocation-list FILE says",
+                     .has_budget = false,
+                     .allocate = &AllocateByList},
 };
 
 }  // namespace
@@ -47,8 +65,10 @@ double TotalBudget(const AllocationRequest& request) {
 
 double CostAtRank(const AllocationRequest& request, const AllocationLinear& linear, int64_t rank) {
   const int64_t cost =
-      request.bits > 0 ? FactorBits(rank, linear.out_features, linear.in_features, request.encoding)
-                       : rank * (linear.out_features + linear.in_features);
+      request.bits > 0
+          ? FactorBits(rank, linear.out_features, linear.in_features, request.encoding) +
+                32 * linear.extra
+          : rank * (linear.out_features + linear.in_features) + linear.extra;
   return static_cast<double>(cost);
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "tools/compress/methods/budget.h"
+#include "tools/compress/search/model_loss.h"
 
 namespace rankine {
 
@@ -19,6 +20,7 @@ struct AllocationLinear {
   int64_t out_features = 0;
   int64_t in_features = 0;
   int64_t dense_bits = 0;  // when it stays as it is
+  int64_t extra = 0;       // numbers in f32 that any rank has beside the factors: a new bias
   // Squared absolute loss of dropping each slice, in falling order (Method::slice_losses); empty
   // for policies that do not ask.
   std::vector<double> losses;
@@ -35,6 +37,9 @@ struct AllocationRequest {
   int64_t rank_multiple = 1;
   int64_t tokens = 0;     // that the losses are means over
   std::string list_path;  // of `list`
+  // Of policies that look at the model's loss.
+  LossOfRanks loss_of;
+  SearchSettings search;
 };
 
 // Budgets by name; a linear without one stays dense.
@@ -44,6 +49,8 @@ struct AllocationPolicy {
   std::string_view name;  // as on the command line
   std::string_view help;
   bool needs_losses = false;
+  bool needs_model_loss = false;  // calls AllocationRequest::loss_of
+  bool has_budget = true;         // else it decides how much is kept, whatever the request says
   absl::StatusOr<Allocation> (*allocate)(const AllocationRequest& request) = nullptr;
 };
 

@@ -14,6 +14,7 @@ inline constexpr Method kBolacoMethod{
     .name = "bolaco",
     .help = "as lord, with covariances within groups of 32 sequences",
     .needs_calibration = true,
+    .adds_bias = [](const MethodSettings&) { return true; },
     .factorize = &FactorizeBolaco,
 };
 

@@ -30,6 +30,7 @@ inline constexpr Method kLordMethod{
     .help = "the norm of y - y' over the calibration text, with a new bias",
     .needs_calibration = true,
     .options = kLordOptions,
+    .adds_bias = [](const MethodSettings& settings) { return settings.Integer("mean") != 0; },
     .factorize = &FactorizeLord,
     .slice_losses = &LordSliceLosses,
 };

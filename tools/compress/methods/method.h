@@ -65,6 +65,10 @@ struct Method {
   // what is factored already.
   bool sees_prefix = false;
   absl::Span<const MethodOption> options = {};
+  // The allocation policy that it is used with where none is named.
+  std::string_view default_allocation = "uniform";
+  // Whether it gives a linear without a bias one, which counts. Null: never.
+  bool (*adds_bias)(const MethodSettings& settings) = nullptr;
 
   // One of the two. Thread-safe and deterministic. Errors need not name the linear.
   absl::StatusOr<Factorization> (*factorize)(const MethodInput& input) = nullptr;

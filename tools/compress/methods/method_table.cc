@@ -8,6 +8,7 @@
 #include "tools/compress/methods/bolaco.h"
 #include "tools/compress/methods/caldera.h"
 #include "tools/compress/methods/fwsvd.h"
+#include "tools/compress/methods/laser.h"
 #include "tools/compress/methods/lord.h"
 #include "tools/compress/methods/method.h"
 #include "tools/compress/methods/qlr.h"
@@ -19,8 +20,9 @@ namespace rankine {
 namespace {
 
 constexpr std::array kMethods = {
-    kSvdMethod,  kFwsvdMethod,  kAsvdMethod,         kSvdLlmMethod, kSvdLlmUpdateMethod,
-    kLordMethod, kBolacoMethod, kBaselRankingMethod, kQlrMethod,    kCalderaMethod,
+    kSvdMethod,          kFwsvdMethod,   kAsvdMethod,   kSvdLlmMethod,
+    kSvdLlmUpdateMethod, kLordMethod,    kBolacoMethod, kBaselRankingMethod,
+    kQlrMethod,          kCalderaMethod, kLaserMethod,
 };
 
 }  // namespace
