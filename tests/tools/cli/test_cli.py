@@ -144,6 +144,30 @@ class CliTest(unittest.TestCase):
         text = run_json("generate", out, "--prompt", "def main():", "--max-tokens", "4")
         self.assertEqual(len(text["token_ids"]), 4)
 
+    def test_factorize_reports_what_a_search_has_seen(self):
+        validation, losses = self.path("validation.txt"), self.path("losses")
+        with open(validation, "w") as out:
+            out.write("def area(width, height):\n    return width * height\n" * 20)
+        flags = ("--method", "laser", "--only", r"layers\.29\.mlp\.(up|down)", "--validation", validation,
+                 "--validation-windows", "2", "--validation-window", "64", "--search-shares", "0.1,0.9",
+                 "--search-file", losses)
+        search = run_json("factorize", MODEL, self.path("laser"), *flags)["search"]
+        self.assertEqual(search["measured"], 5)
+        for loss in (search["unchanged"], search["planned"], search["best_single"]):
+            self.assertGreater(loss["loss"], 0)
+            self.assertIsNotNone(loss["standard_error"])
+        self.assertLessEqual(search["planned"]["loss"], search["unchanged"]["loss"])
+        self.assertRegex(search["best_single"]["linear"], r"layers\.29\.mlp\.(up|down)_proj")
+        with open(losses) as measured:
+            header, *points = map(json.loads, measured)
+        self.assertEqual(header["format"], "rankine-measured-losses")
+        self.assertEqual(len(points), 5)
+        text = run("factorize", MODEL, self.path("again"), *flags).stdout
+        self.assertIn("best single intervention", text)
+        self.assertIn("over the model as it is", text)
+        self.assert_error(run("factorize", MODEL, self.path("x"), "--method", "svd", "--allocation", "sensitivity"),
+                          "--validation")
+
     def test_synth_writes_a_random_model_that_runs(self):
         out = self.path("synth")
         made = run_json("synth", out, "--shape", "smollm2-135m", "--layers", "2", "--form", "svd", "--keep", "0.5")

@@ -77,8 +77,8 @@ absl::StatusOr<MeasuredPoints> MeasuredPoints::Open(const std::string& path,
   if (in) bytes.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
   const size_t whole = bytes.rfind('\n');
   if (whole == std::string::npos) {
-    // Nothing but a header that was cut off may be replaced.
-    if (!bytes.empty() && bytes.compare(0, 2, "{\"") != 0) {
+    // Nothing but this header, cut off, may be replaced.
+    if (ToJson(info).dump().compare(0, bytes.size(), bytes) != 0) {
       return absl::DataLossError(
           absl::StrCat(path, " is no file of measured losses; name another one"));
     }
