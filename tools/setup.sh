@@ -11,6 +11,7 @@ packages=(
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
   libhwy-dev libeigen3-dev libpcre2-dev libutf8proc-dev libcli11-dev
   libspdlog-dev libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
+  ${RANKINE_EXTRA_PACKAGES:-} # of tools/test.sh
 )
 
 install_packages() {

@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/scripts/common.sh
-bash tools/setup.sh
+# The report of rankine explore is opened in a browser.
+RANKINE_EXTRA_PACKAGES="chromium fonts-dejavu-core" bash tools/setup.sh
 export RANKINE_DEPS_DIR=${RANKINE_DEPS_DIR:-$PWD/build/deps}
 
 step "the real model"

@@ -20,6 +20,7 @@ void AddCommands(CLI::App& app, Action* action) {
   AddCalibrateCommand(app, action);
   AddExportCommand(app, action);
   AddFactorizeCommand(app, action);
+  AddExploreCommand(app, action);
   AddInspectCommand(app, action);
   AddTokenizeCommands(app, action);
   AddGenerateCommand(app, action);

@@ -22,6 +22,7 @@ void AddConvertCommand(CLI::App& app, Action* action);
 void AddCalibrateCommand(CLI::App& app, Action* action);
 void AddExportCommand(CLI::App& app, Action* action);
 void AddFactorizeCommand(CLI::App& app, Action* action);
+void AddExploreCommand(CLI::App& app, Action* action);
 void AddInspectCommand(CLI::App& app, Action* action);
 void AddTokenizeCommands(CLI::App& app, Action* action);  // tokenize, detokenize
 void AddGenerateCommand(CLI::App& app, Action* action);

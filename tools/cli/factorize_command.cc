@@ -1,11 +1,14 @@
 // rankine factorize MODEL OUT --method svd|svd-llm --keep 0.8
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/encode/encoding_name.h"
 #include "tools/cli/command.h"
+#include "tools/cli/factorize_flags.h"
 #include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
@@ -103,16 +106,25 @@ void PrintTable(const FactorizeReport& report, const Flags& flags) {
   PrintNow(out);
 }
 
-absl::Status Run(Flags flags) {
+// The options that the flags come to.
+absl::StatusOr<FactorizeOptions> OptionsOf(const Flags& flags) {
+  FactorizeOptions options = flags.options;
   const auto encoding = ParseEncoding(flags.factor_encode);
   if (!encoding.ok()) {
     return absl::Status(encoding.status().code(),
                         absl::StrCat("--factor-encode: ", encoding.status().message()));
   }
-  flags.options.factor_encoding = *encoding;
+  options.factor_encoding = *encoding;
   for (const auto& [name, value] : flags.method_options) {
-    if (!value.empty()) flags.options.method_options[name] = value;
+    if (!value.empty()) options.method_options[name] = value;
   }
+  return options;
+}
+
+absl::Status Run(Flags flags) {
+  auto options = OptionsOf(flags);
+  if (!options.ok()) return options.status();
+  flags.options = *std::move(options);
   ProgressBar progress("factorize");
   auto report = Factorize(flags.model, flags.out, flags.options, progress.AsProgressFn());
   progress.Finish();
@@ -210,16 +222,10 @@ void AddSearchFlags(CLI::App* command, FactorizeOptions* options) {
       ->check(CLI::PositiveNumber);
 }
 
-}  // namespace
-
-void AddFactorizeCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+// All that say how: everything but the folders and how the report is printed.
+void AddFlags(CLI::App* command, Flags* flags) {
   FactorizeOptions& options = flags->options;
-  CLI::App* command =
-      app.add_subcommand("factorize", "Factor the linears of a model into a new folder");
-  command->add_option("model", flags->model, "A model folder or .gguf file")->required();
-  command->add_option("out", flags->out, "The folder to write; it must not exist")->required();
-  AddMethodFlags(command, flags.get());
+  AddMethodFlags(command, flags);
   AddBudgetFlags(command, &options);
   AddSearchFlags(command, &options);
   command->add_option("--calibration", options.calibration_files,
@@ -249,6 +255,31 @@ void AddFactorizeCommand(CLI::App& app, Action* action) {
       ->add_option("--threads", options.threads,
                    "Threads (default: the cores this process may run on)")
       ->check(CLI::Range(1, 1024));
+}
+
+}  // namespace
+
+absl::StatusOr<FactorizeOptions> ParseFactorizeFlags(std::vector<std::string> words) {
+  CLI::App app;
+  app.set_help_flag();
+  Flags flags;
+  AddFlags(&app, &flags);
+  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& e) {
+    return absl::InvalidArgumentError(e.what());
+  }
+  return OptionsOf(flags);
+}
+
+void AddFactorizeCommand(CLI::App& app, Action* action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("factorize", "Factor the linears of a model into a new folder");
+  command->add_option("model", flags->model, "A model folder or .gguf file")->required();
+  command->add_option("out", flags->out, "The folder to write; it must not exist")->required();
+  AddFlags(command, flags.get());
   command->add_flag("--json", flags->json, "Print JSON: {layers: [...], parameters_kept}");
   command->callback([flags, action] { *action = [flags] { return Run(*flags); }; });
 }

@@ -93,6 +93,9 @@ class Comparison {
     for (size_t i = 0; i < losses_.size(); ++i)
       differences.push_back(losses_[i] - dense_losses_[i]);
     result.log_perplexity_difference = MeanOf(differences);
+    if (const auto error = MeanOf(losses_).standard_error) {
+      result.standard_error = result.perplexity * *error;
+    }
     return result;
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -22,6 +23,7 @@ struct FidelityResult {
   // Mean log-likelihood lost: log perplexity of the model minus that of the dense one, paired.
   Estimate log_perplexity_difference;
   double perplexity = 0, dense_perplexity = 0;
+  std::optional<double> standard_error;  // of `perplexity`, as Perplexity gives it
   int64_t tokens = 0, windows = 0;
 };
 
