@@ -56,9 +56,9 @@ absl::StatusOr<std::vector<PointSpec>> PointsOf(Flags flags) {
     if (!words.ok()) return words.status();
     auto options = ParseFactorizeFlags(*words);
     if (!options.ok()) {
-      return absl::Status(options.status().code(), absl::StrCat("point '", point.name, "' (",
-                                                                point.recipe, "): ",
-                                                                options.status().message()));
+      return absl::Status(options.status().code(),
+                          absl::StrCat("point '", point.name, "' (", point.recipe,
+                                       "): ", options.status().message()));
     }
     point.factorize = *std::move(options);
     point.recipe = JoinWords(*words);
@@ -86,8 +86,7 @@ std::string ComputeWords(const ModelFlags& flags) {
   return absl::StrCat("rankine ", kVersion, ", compute ",
                       flags.compute.empty() ? "by encoding" : flags.compute,
                       word("KV cache", flags.kv_dtype), word("weights", flags.weight_dtype),
-                      word("isa", flags.isa),
-                      flags.plan == "stable" ? "" : ", plan " + flags.plan,
+                      word("isa", flags.isa), flags.plan == "stable" ? "" : ", plan " + flags.plan,
                       flags.extra_weight_bytes == 0
                           ? ""
                           : absl::StrCat(", extra weight bytes ", flags.extra_weight_bytes));
@@ -103,12 +102,12 @@ void PrintTable(const Exploration& result, const std::string& out) {
                                      "perplexity", "log difference", "decode");
   for (size_t i = 0; i < result.points.size(); ++i) {
     const PointResult& p = result.points[i];
-    absl::StrAppendFormat(
-        &text, "%-36s %9s %6.2f %18s %18s %9s%s\n", p.name,
-        FormatBytes(static_cast<double>(p.size.linear_bytes)), p.size.bits_per_weight(),
-        Pair(p.texts.front().perplexity), Pair(p.texts.front().log_difference),
-        p.speed ? absl::StrFormat("%.2fx", p.speed->decode_ratio.median) : "-",
-        result.on_size_frontier[i] ? "  frontier" : "");
+    absl::StrAppendFormat(&text, "%-36s %9s %6.2f %18s %18s %9s%s\n", p.name,
+                          FormatBytes(static_cast<double>(p.size.linear_bytes)),
+                          p.size.bits_per_weight(), Pair(p.texts.front().perplexity),
+                          Pair(p.texts.front().log_difference),
+                          p.speed ? absl::StrFormat("%.2fx", p.speed->decode_ratio.median) : "-",
+                          result.on_size_frontier[i] ? "  frontier" : "");
   }
   for (const UnmeasuredPoint& p : result.unmeasured) {
     absl::StrAppendFormat(&text, "%-36s %s: %s\n", p.name, std::string(WhyName(p.why)), p.reason);
@@ -139,8 +138,8 @@ absl::Status Run(Flags flags) {
   ExploreOptions& options = flags.options;
   options.points = *std::move(points);
   if (auto s = FillTexts(flags.texts, &options.evaluator); !s.ok()) return s;
-  auto device = MakeCpuDevice(
-      {.num_threads = flags.model_flags.threads, .isa = flags.model_flags.isa});
+  auto device =
+      MakeCpuDevice({.num_threads = flags.model_flags.threads, .isa = flags.model_flags.isa});
   if (!device.ok()) return device.status();
   auto load = ToLoadOptions(flags.model_flags, **device);
   if (!load.ok()) return load.status();
@@ -154,8 +153,8 @@ absl::Status Run(Flags flags) {
   options.threads = flags.model_flags.threads;
   options.prune = !flags.no_prune;
   if (flags.minutes > 0) {
-    const auto end = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(60 * flags.minutes);
+    const auto end =
+        std::chrono::steady_clock::now() + std::chrono::duration<double>(60 * flags.minutes);
     options.out_of_time = [end] { return std::chrono::steady_clock::now() >= end; };
   }
   ProgressBar progress("explore");
@@ -179,15 +178,18 @@ void AddAxes(CLI::App* command, Flags* flags) {
       ->capture_default_str();
   command->add_option("--only-sets", flags->only_sets,
                       "NAME=REGEX of the linears to factor; once for each set (default: all)");
-  command->add_option("--factor-encode", axes.factor_encodings, "Of the factors: bf16,int8,int4:g64")
+  command
+      ->add_option("--factor-encode", axes.factor_encodings, "Of the factors: bf16,int8,int4:g64")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--encodings", axes.encodings,
-                      "Plain rounding of all linears: int4:g64,int3:g32,..")
+  command
+      ->add_option("--encodings", axes.encodings,
+                   "Plain rounding of all linears: int4:g64,int3:g32,..")
       ->delimiter(',');
-  command->add_option("--baseline", flags->baselines,
-                      "[NAME=]PATH of another model to put on the chart as it is, as the .gguf that "
-                      "was shipped; may be repeated");
+  command->add_option(
+      "--baseline", flags->baselines,
+      "[NAME=]PATH of another model to put on the chart as it is, as the .gguf that "
+      "was shipped; may be repeated");
   command->add_option("--points", flags->points_file,
                       "A file of further points: lines of a name and flags of factorize");
 }
@@ -213,8 +215,9 @@ void AddMeasures(CLI::App* command, Flags* flags) {
   command->add_option("--window", options.calibration.window, "Tokens of a calibration window")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--statistics", options.statistics_folder,
-                      "Statistics of rankine calibrate, in place of --calibration or kept beside it");
+  command->add_option(
+      "--statistics", options.statistics_folder,
+      "Statistics of rankine calibrate, in place of --calibration or kept beside it");
   command->add_option("--sensitivity", options.sensitivity_file,
                       "Measured sensitivities for the heat map: JSON of linear, ratio, loss");
   SpeedOptions& speed = options.evaluator.speed;
@@ -224,7 +227,8 @@ void AddMeasures(CLI::App* command, Flags* flags) {
   command->add_option("--new-tokens", speed.new_tokens, "Of the speed measurement")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--repeat", speed.repeat, "Repetitions of it, alternating with the dense model")
+  command
+      ->add_option("--repeat", speed.repeat, "Repetitions of it, alternating with the dense model")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->add_flag("--no-speed", flags->no_speed, "Measure no speed");
@@ -245,8 +249,7 @@ void AddExploreCommand(CLI::App& app, Action* action) {
       ->required();
   AddAxes(command, flags.get());
   AddMeasures(command, flags.get());
-  command
-      ->add_option("--minutes", flags->minutes, "Stop after this time; the same command goes on")
+  command->add_option("--minutes", flags->minutes, "Stop after this time; the same command goes on")
       ->check(CLI::PositiveNumber);
   command->add_flag("--no-prune", flags->no_prune,
                     "Measure points too that larger budgets show to be no use");

@@ -101,8 +101,8 @@ absl::Status Explorer::CheckPoints() const {
     if (spec.kind != PointKind::kFactorize) continue;
     RK_ASSIGN_OR_RETURN(const Method* method, FindMethod(spec.factorize.method));
     RK_RETURN_IF_ERROR(FindAllocationPolicy(spec.factorize.allocation).status());
-    const bool has_own = !spec.factorize.calibration_files.empty() ||
-                         !spec.factorize.statistics_folder.empty();
+    const bool has_own =
+        !spec.factorize.calibration_files.empty() || !spec.factorize.statistics_folder.empty();
     if (method->needs_calibration && !has_statistics && !has_own) {
       return absl::InvalidArgumentError(absl::StrCat(
           "method ", std::string(method->name),
@@ -304,9 +304,8 @@ absl::StatusOr<Exploration> Explorer::Run() {
   }
   result_.is_complete =
       has_time && !result_.spectra.empty() &&
-      std::none_of(result_.unmeasured.begin(), result_.unmeasured.end(), [](const auto& point) {
-        return point.why == UnmeasuredPoint::Why::kOutOfTime;
-      });
+      std::none_of(result_.unmeasured.begin(), result_.unmeasured.end(),
+                   [](const auto& point) { return point.why == UnmeasuredPoint::Why::kOutOfTime; });
   RK_RETURN_IF_ERROR(WriteReport());
   return std::move(result_);
 }

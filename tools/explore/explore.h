@@ -1,4 +1,5 @@
-// Walks a design space: makes each point, measures it, and keeps what it measured (docs/explore.md).
+// Walks a design space: makes each point, measures it, and keeps what it measured
+// (docs/explore.md).
 #pragma once
 
 #include <cstdint>
@@ -51,13 +52,13 @@ struct Exploration {
   EvaluatorOptions evaluator;
   int64_t calibration_tokens = 0;  // 0 = no statistics
 
-  std::vector<PointResult> points;       // baselines, dense, then in the order of the plan
+  std::vector<PointResult> points;  // baselines, dense, then in the order of the plan
   std::vector<bool> on_size_frontier, on_speed_frontier;
   std::vector<UnmeasuredPoint> unmeasured;
-  std::vector<Spectrum> spectra;          // empty when time was up before
+  std::vector<Spectrum> spectra;         // empty when time was up before
   std::vector<Sensitivity> sensitivity;  // empty without a file
-  bool is_complete = false;               // false: time was up
-  int measured = 0, reused = 0;           // points of this run, of earlier ones
+  bool is_complete = false;              // false: time was up
+  int measured = 0, reused = 0;          // points of this run, of earlier ones
 };
 
 // Measures what earlier runs in `out` have not, then writes explore.html, points.csv and

@@ -39,8 +39,7 @@ std::string DumpJson(const Json& json) {
 }
 
 absl::Status WriteKeyedJson(const std::string& path, const std::string& key, const Json& value) {
-  return ReplaceFile(path,
-                     DumpJson({{"key", key}, {"digest", DigestOf(value)}, {"value", value}}));
+  return ReplaceFile(path, DumpJson({{"key", key}, {"digest", DigestOf(value)}, {"value", value}}));
 }
 
 absl::StatusOr<Json> ReadKeyedJson(const std::string& path, const std::string& key) {

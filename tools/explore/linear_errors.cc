@@ -33,9 +33,8 @@ absl::StatusOr<LinearInfo> Counterpart(const Checkpoint& model, const LinearInfo
       found.in_features() == linear.in_features()) {
     return found;
   }
-  return absl::FailedPreconditionError(absl::StrCat("it has no ", linear.name, " of [",
-                                                    linear.out_features(), ", ",
-                                                    linear.in_features(), "]"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "it has no ", linear.name, " of [", linear.out_features(), ", ", linear.in_features(), "]"));
 }
 
 std::vector<double> BiasChange(const std::vector<double>& old, const std::vector<double>& fresh) {
@@ -58,8 +57,7 @@ absl::StatusOr<LinearError> ErrorOf(const LinearErrorsArgs& args, const LinearIn
   if (moments != nullptr) {
     RK_ASSIGN_OR_RETURN(const std::vector<double> bias, ReadBias(*args.dense, linear));
     RK_ASSIGN_OR_RETURN(const std::vector<double> new_bias, ReadBias(*args.model, other));
-    error.weighted_error =
-        WeightedError(weight, delta, bias, BiasChange(bias, new_bias), *moments);
+    error.weighted_error = WeightedError(weight, delta, bias, BiasChange(bias, new_bias), *moments);
   }
   return error;
 }
@@ -82,13 +80,14 @@ absl::StatusOr<std::vector<LinearError>> LinearErrorsOf(const LinearErrorsArgs& 
       RK_ASSIGN_OR_RETURN(statistics, args.statistics->Read(layer));
     }
     std::vector<LinearError> of_layer(members.size());
-    RK_RETURN_IF_ERROR(RunInParallel(members.size(), args.threads, [&, &members = members](size_t i) {
-      auto error =
-          ErrorOf(args, *members[i], statistics ? statistics->Find(members[i]->name) : nullptr);
-      if (!error.ok()) return error.status();
-      of_layer[i] = *std::move(error);
-      return absl::OkStatus();
-    }));
+    RK_RETURN_IF_ERROR(
+        RunInParallel(members.size(), args.threads, [&, &members = members](size_t i) {
+          auto error =
+              ErrorOf(args, *members[i], statistics ? statistics->Find(members[i]->name) : nullptr);
+          if (!error.ok()) return error.status();
+          of_layer[i] = *std::move(error);
+          return absl::OkStatus();
+        }));
     std::move(of_layer.begin(), of_layer.end(), std::back_inserter(errors));
   }
   return errors;

@@ -64,10 +64,8 @@ class Planner {
         return absl::Status(target.status().code(),
                             absl::StrCat("--encodings: ", target.status().message()));
       }
-      points_.push_back({.kind = PointKind::kEncode,
-                         .name = encoding,
-                         .recipe = encoding,
-                         .family = "rounding"});
+      points_.push_back(
+          {.kind = PointKind::kEncode, .name = encoding, .recipe = encoding, .family = "rounding"});
     }
     for (const auto& [name, flags] : axes_.named_points) {
       points_.push_back({.kind = PointKind::kFactorize, .name = name, .recipe = flags});

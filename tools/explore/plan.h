@@ -29,8 +29,8 @@ struct Axes {
   std::vector<std::string> factor_encodings = {"bf16"};
   std::vector<double> keep, bits;
 
-  std::vector<std::string> encodings;                            // plain rounding
-  std::vector<std::pair<std::string, std::string>> baselines;    // name, path
+  std::vector<std::string> encodings;                             // plain rounding
+  std::vector<std::pair<std::string, std::string>> baselines;     // name, path
   std::vector<std::pair<std::string, std::string>> named_points;  // name, flags of factorize
 };
 

@@ -80,9 +80,9 @@ struct PointResult {
   double parameters_kept = 1;
   // To factorise or encode, without calibration; absent where nothing was made, or not in one go.
   std::optional<double> make_seconds;
-  std::vector<LinearError> linears;       // empty where the errors could not be measured
-  std::vector<TextResult> texts;          // in the order of the options
-  std::optional<SpeedResult> speed;       // absent when speed was not asked for
+  std::vector<LinearError> linears;  // empty where the errors could not be measured
+  std::vector<TextResult> texts;     // in the order of the options
+  std::optional<SpeedResult> speed;  // absent when speed was not asked for
   // Means over `linears`, those left dense among them.
   std::optional<double> MeanRelativeError() const;
   std::optional<double> MeanWeightedError() const;

@@ -116,8 +116,8 @@ absl::Status PointMaker::Encode(const PointSpec& spec, const std::string& folder
   RK_RETURN_IF_ERROR(RemoveFolder(folder));
   RK_ASSIGN_OR_RETURN(const EncodingTarget target, ParseEncodingTarget(spec.recipe));
   const Clock::time_point start = Clock::now();
-  auto report = ConvertModel(*options_.dense, folder,
-                             {.encode = target, .num_threads = options_.threads});
+  auto report =
+      ConvertModel(*options_.dense, folder, {.encode = target, .num_threads = options_.threads});
   result->make_seconds = SecondsSince(start);
   return report.status();
 }
@@ -141,11 +141,10 @@ absl::Status PointMaker::AddErrors(const Checkpoint& model, const ProgressFn& pr
 absl::StatusOr<std::string> PointMaker::Make(const PointSpec& spec, const std::string& key,
                                              const ProgressFn& progress,
                                              PointResult* result) const {
-  const bool is_made_here =
-      spec.kind == PointKind::kFactorize || spec.kind == PointKind::kEncode;
-  const std::string path = is_made_here                         ? FolderOf(spec, key)
+  const bool is_made_here = spec.kind == PointKind::kFactorize || spec.kind == PointKind::kEncode;
+  const std::string path = is_made_here                        ? FolderOf(spec, key)
                            : spec.kind == PointKind::kBaseline ? spec.recipe
-                                                                : options_.dense_path;
+                                                               : options_.dense_path;
   if (is_made_here && IsThere(path) && !IsThere(WorkFolder::PathOf(path))) {
     auto made = options_.cache->Read(MadeKey(key));
     if (made.ok()) {
@@ -170,8 +169,7 @@ absl::StatusOr<std::string> PointMaker::Make(const PointSpec& spec, const std::s
 absl::Status PointMaker::CleanUp(const PointSpec& spec, const std::string& key,
                                  bool keep_model) const {
   RK_RETURN_IF_ERROR(options_.cache->Remove(MadeKey(key)));
-  const bool is_made_here =
-      spec.kind == PointKind::kFactorize || spec.kind == PointKind::kEncode;
+  const bool is_made_here = spec.kind == PointKind::kFactorize || spec.kind == PointKind::kEncode;
   if (!is_made_here || keep_model) return absl::OkStatus();
   return RemoveFolder(FolderOf(spec, key));
 }

@@ -91,9 +91,9 @@ absl::StatusOr<std::vector<Spectrum>> SpectraOf(const SpectraArgs& args) {
     if (args.statistics != nullptr) {
       RK_ASSIGN_OR_RETURN(statistics, args.statistics->Read(layer));
     }
-    RK_ASSIGN_OR_RETURN(
-        const auto losses,
-        SliceLossesOf(job, {.linears = members, .statistics = statistics ? &*statistics : nullptr}));
+    RK_ASSIGN_OR_RETURN(const auto losses,
+                        SliceLossesOf(job, {.linears = members,
+                                            .statistics = statistics ? &*statistics : nullptr}));
     for (size_t i = 0; i < members.size(); ++i) {
       spectra.push_back(Sample(members[i]->name, losses[i]));
     }

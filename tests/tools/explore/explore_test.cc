@@ -52,13 +52,12 @@ class ExploreTest : public ::testing::Test {
 
   ExploreOptions Options(const Axes& axes) const {
     ExploreOptions o{.model = model_, .out = temp_ / "out", .points = Points(axes)};
-    o.evaluator = {.device = device_.get(),
-                   .kv_dtype = [](const FactoredModel&) -> absl::StatusOr<DType> {
-                     return DType::kF32;
-                   },
-                   .texts = {{"near", text_}, {"far <&>", other_text_}},
-                   .context = 64,
-                   .speed = {.prompt_tokens = 8, .new_tokens = 4, .repeat = 2}};
+    o.evaluator = {
+        .device = device_.get(),
+        .kv_dtype = [](const FactoredModel&) -> absl::StatusOr<DType> { return DType::kF32; },
+        .texts = {{"near", text_}, {"far <&>", other_text_}},
+        .context = 64,
+        .speed = {.prompt_tokens = 8, .new_tokens = 4, .repeat = 2}};
     o.calibration = {.files = {calibration_}, .windows = 20, .window = 64};
     o.prune = false;
     o.threads = 2;
@@ -258,9 +257,9 @@ TEST_F(ExploreTest, OtherTextsOrModelsAreOtherPoints) {
   const auto result = Explore(options);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->measured, 2);
-  TinyLlamaOptions other = testing::TinyOptions();
+  testing::TinyLlamaOptions other = testing::TinyOptions();
   other.hidden = 64;
-  WriteTinyModelWithTokenizer(temp_ / "other", other);
+  testing::WriteTinyModelWithTokenizer(temp_ / "other", other);
   options.model = temp_ / "other";
   EXPECT_THAT(Error(options), HasSubstr("other"));  // the statistics are of the first
 }

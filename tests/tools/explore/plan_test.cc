@@ -83,14 +83,15 @@ TEST(ReadPointsFileTest, ReadsNamesAndFlags) {
 }
 
 TEST(ParseFactorizeFlagsTest, RefusesWhatFactorizeRefuses) {
-  EXPECT_THAT(std::string(ParseFactorizeFlags({"--method", "svd", "--rnak", "3"}).status().message()),
-              HasSubstr("--rnak"));
+  EXPECT_THAT(
+      std::string(ParseFactorizeFlags({"--method", "svd", "--rnak", "3"}).status().message()),
+      HasSubstr("--rnak"));
   EXPECT_THAT(std::string(ParseFactorizeFlags({"--keep", "0.5"}).status().message()),
               HasSubstr("--method"));
-  EXPECT_THAT(std::string(ParseFactorizeFlags({"--method", "svd", "--factor-encode", "int9"})
-                              .status()
-                              .message()),
-              HasSubstr("--factor-encode"));
+  EXPECT_THAT(
+      std::string(
+          ParseFactorizeFlags({"--method", "svd", "--factor-encode", "int9"}).status().message()),
+      HasSubstr("--factor-encode"));
 }
 
 TEST(WordsTest, SplitAndJoinAreInverse) {
@@ -121,8 +122,9 @@ PointResult Result(const std::string& name, int64_t bytes, double loss, double e
 
 TEST(FrontierTest, HoldsWhatNothingBeatsInBoth) {
   const std::vector<PointResult> points = {
-      Result("dense", 100, 0, 0, 1), Result("same", 100, 0, 0, 1.5), Result("worse", 100, 0.1, 0, 2),
-      Result("small", 50, 0.2, 0, 1.2), Result("smaller and better", 40, 0.15, 0, 0.5)};
+      Result("dense", 100, 0, 0, 1), Result("same", 100, 0, 0, 1.5),
+      Result("worse", 100, 0.1, 0, 2), Result("small", 50, 0.2, 0, 1.2),
+      Result("smaller and better", 40, 0.15, 0, 0.5)};
   EXPECT_THAT(SizeFrontier(points), ElementsAre(true, true, false, false, true));
   EXPECT_THAT(SpeedFrontier(points), ElementsAre(false, true, true, false, false));
 }

@@ -56,14 +56,15 @@ PointResult Point(const std::string& name, PointKind kind, int64_t bytes, double
                 .family = kind == PointKind::kFactorize ? "svd" : "as it is",
                 .size = {.linear_weights = 1000, .linear_bytes = bytes, .bytes = bytes + 10}};
   for (const char* text : {"code", "<script>alert(1)</script>"}) {
-    p.texts.push_back({.text = text,
-                       .perplexity = {.value = perplexity, .standard_error = 0.1 * perplexity},
-                       .log_difference = {.value = std::log(perplexity / 8), .standard_error = 0.01},
-                       .kl = {.value = 0.1, .standard_error = 0.01},
-                       .kl_p99 = {.value = 1, .standard_error = 0.1},
-                       .top1 = {.value = 0.9, .standard_error = 0.01},
-                       .tokens = 100,
-                       .windows = 4});
+    p.texts.push_back(
+        {.text = text,
+         .perplexity = {.value = perplexity, .standard_error = 0.1 * perplexity},
+         .log_difference = {.value = std::log(perplexity / 8), .standard_error = 0.01},
+         .kl = {.value = 0.1, .standard_error = 0.01},
+         .kl_p99 = {.value = 1, .standard_error = 0.1},
+         .top1 = {.value = 0.9, .standard_error = 0.01},
+         .tokens = 100,
+         .windows = 4});
   }
   const double ratio = 2000.0 / static_cast<double>(bytes);
   p.speed = SpeedResult{.prefill_tokens_per_second = 100 * ratio,
@@ -111,8 +112,8 @@ TEST(ReportTest, HtmlIsWellFormedAndHasAMarkForEachPointInEachChart) {
   EXPECT_EQ(Count(html, "<g class=\"mark "), 5 * 3 * 2);
   EXPECT_EQ(Count(html, "class=\"cell\""), 3 * 2 * 2);
   EXPECT_EQ(Count(html, "<tr"), 1 + 5 + 2);
-  for (const std::string& outside : {"http://", "https://", "src=", "@import", "url("}) {
-    const int expected = outside == "http://" ? Count(html, "http://www.w3.org/") : 0;
+  for (const char* const outside : {"http://", "https://", "src=", "@import", "url("}) {
+    const int expected = std::string(outside) == "http://" ? Count(html, "http://www.w3.org/") : 0;
     EXPECT_EQ(Count(html, outside), expected) << "the page must need nothing else: " << outside;
   }
 }
@@ -154,20 +155,19 @@ TEST(EscapeTest, KeepsUtf8AndReplacesWhatXmlCannotHold) {
   EXPECT_EQ(Escape("\u00e9 \U0001f600 '\""), "\u00e9 \U0001f600 &#39;&quot;");
   const std::string bad = "\xef\xbf\xbd";
   EXPECT_EQ(Escape("a\x02"), "a" + bad);
-  EXPECT_EQ(Escape("\xc0\x80"), bad + bad);              // overlong
-  EXPECT_EQ(Escape("\xed\xa0\x80"), bad + bad + bad);    // a surrogate
-  EXPECT_EQ(Escape("\xe2\x82"), bad + bad);              // cut off
-  EXPECT_EQ(Escape("\xef\xbf\xbe"), bad + bad + bad);    // U+FFFE
+  EXPECT_EQ(Escape("\xc0\x80"), bad + bad);            // overlong
+  EXPECT_EQ(Escape("\xed\xa0\x80"), bad + bad + bad);  // a surrogate
+  EXPECT_EQ(Escape("\xe2\x82"), bad + bad);            // cut off
+  EXPECT_EQ(Escape("\xef\xbf\xbe"), bad + bad + bad);  // U+FFFE
 }
 
 TEST(AxisTest, TicksAreRoundAndWithin) {
   EXPECT_THAT(TicksOf({.low = 0, .high = 10}, 6), ElementsAre(0, 2, 4, 6, 8, 10));
   EXPECT_THAT(TicksOf({.low = 37, .high = 218}, 5), ElementsAre(50, 100, 150, 200));
-  EXPECT_THAT(TicksOf({.low = 7, .high = 120, .is_log = true}, 5),
-              ElementsAre(10, 20, 50, 100));
-  EXPECT_THAT(TicksOf({.low = 1e-6, .high = 1, .is_log = true}, 4),
-              ElementsAre(1e-6, ::testing::DoubleNear(1e-4, 1e-15),
-                          ::testing::DoubleNear(1e-2, 1e-12), 1));
+  EXPECT_THAT(TicksOf({.low = 7, .high = 120, .is_log = true}, 5), ElementsAre(10, 20, 50, 100));
+  EXPECT_THAT(
+      TicksOf({.low = 1e-6, .high = 1, .is_log = true}, 4),
+      ElementsAre(1e-6, ::testing::DoubleNear(1e-4, 1e-15), ::testing::DoubleNear(1e-2, 1e-12), 1));
   // A narrow logarithmic axis.
   EXPECT_GE(TicksOf({.low = 8.1, .high = 8.4, .is_log = true}, 6).size(), 2u);
   for (const double low : {0.001, 3.3, 812.0}) {
@@ -212,7 +212,8 @@ TEST(LabelsTest, NeverOverlapEachOtherOrMarks) {
 
 TEST(FitTest, CutsWholeCharacters) {
   EXPECT_EQ(Fit("short", 12, 100), "short");
-  const std::string cut = Fit("\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", 12, 40);
+  const std::string cut =
+      Fit("\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", 12, 40);
   EXPECT_LE(TextWidth(cut, 12), 40);
   EXPECT_EQ(Escape(cut), cut) << "a character was cut in two";
 }

@@ -50,8 +50,8 @@ std::vector<double> LogTicks(const Axis& axis, int most) {
 
 double Axis::At(double value) const {
   const double held = std::clamp(value, low, high);
-  const double share = is_log ? std::log(held / low) / std::log(high / low)
-                              : (held - low) / (high - low);
+  const double share =
+      is_log ? std::log(held / low) / std::log(high / low) : (held - low) / (high - low);
   return begin + share * (end - begin);
 }
 

@@ -129,8 +129,8 @@ std::string SizeSection(const Exploration& e) {
                     "measured is both smaller and better. "
                   : "The same points on another text. ",
         "Bars are standard errors over windows",
-        chart.y_most > 0 ? "; triangles at the top are beyond the scale" : "", ".</p>",
-        LegendOf(e), WideAndNarrow(chart), "</section>\n");
+        chart.y_most > 0 ? "; triangles at the top are beyond the scale" : "", ".</p>", LegendOf(e),
+        WideAndNarrow(chart), "</section>\n");
   }
   return out;
 }

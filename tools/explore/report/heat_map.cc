@@ -18,12 +18,11 @@ constexpr int kScaleSteps = 24;
 
 std::string Cell(double x, double y, double width, double height, double share,
                  const std::string& css_class, const std::string& tooltip) {
-  return absl::StrCat("<rect class=\"", css_class, "\" x=\"", Pixels(x), "\" y=\"", Pixels(y),
-                      "\" width=\"", Pixels(width), "\" height=\"", Pixels(height),
-                      "\" fill-opacity=\"", absl::StrFormat("%.3f", kPalest + (1 - kPalest) * share),
-                      "\">",
-                      tooltip.empty() ? "" : absl::StrCat("<title>", Escape(tooltip), "</title>"),
-                      "</rect>\n");
+  return absl::StrCat(
+      "<rect class=\"", css_class, "\" x=\"", Pixels(x), "\" y=\"", Pixels(y), "\" width=\"",
+      Pixels(width), "\" height=\"", Pixels(height), "\" fill-opacity=\"",
+      absl::StrFormat("%.3f", kPalest + (1 - kPalest) * share), "\">",
+      tooltip.empty() ? "" : absl::StrCat("<title>", Escape(tooltip), "</title>"), "</rect>\n");
 }
 
 std::string Scale(double left, double top, double width, double low, double high) {

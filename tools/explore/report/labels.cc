@@ -28,8 +28,8 @@ std::vector<std::optional<PlacedLabel>> PlaceLabels(const std::vector<LabelWish>
                                                     double font_size) {
   constexpr double kDiagonal = 0.8;
   const std::vector<std::pair<double, double>> directions = {
-      {1, 0},          {-1, 0},          {kDiagonal, -kDiagonal},  {kDiagonal, kDiagonal},
-      {0, -1},         {0, 1},           {-kDiagonal, -kDiagonal}, {-kDiagonal, kDiagonal}};
+      {1, 0},  {-1, 0}, {kDiagonal, -kDiagonal},  {kDiagonal, kDiagonal},
+      {0, -1}, {0, 1},  {-kDiagonal, -kDiagonal}, {-kDiagonal, kDiagonal}};
   std::vector<Box> taken = marks;
   std::vector<std::optional<PlacedLabel>> placed;
   for (const LabelWish& wish : wishes) {

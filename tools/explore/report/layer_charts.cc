@@ -79,12 +79,11 @@ const PointResult* MostCompressed(const Exploration& e) {
         return static_cast<double>(q.size.linear_bytes);
       };
       const bool is_smaller = best == nullptr || bytes(p) * kSameSize < bytes(*best);
-      const bool is_better = best != nullptr && bytes(p) < bytes(*best) * kSameSize &&
-                             IsWeighted(p) >= IsWeighted(*best) &&
-                             *p.MeanRelativeError() > 0 &&
-                             (IsWeighted(p) ? *p.MeanWeightedError() : *p.MeanRelativeError()) <
-                                 (IsWeighted(*best) ? *best->MeanWeightedError()
-                                                    : *best->MeanRelativeError());
+      const bool is_better =
+          best != nullptr && bytes(p) < bytes(*best) * kSameSize &&
+          IsWeighted(p) >= IsWeighted(*best) && *p.MeanRelativeError() > 0 &&
+          (IsWeighted(p) ? *p.MeanWeightedError() : *p.MeanRelativeError()) <
+              (IsWeighted(*best) ? *best->MeanWeightedError() : *best->MeanRelativeError());
       if (is_smaller || is_better) best = &p;
     }
     if (best != nullptr) return best;
@@ -207,9 +206,9 @@ std::string LayerErrorSection(const Exploration& e) {
   }
   return absl::StrCat(
       "<section class=\"chart layers\"><h2>Error by layer</h2><p>Mean over the layer's linears of ",
-      IsWeighted(*points.front())
-          ? "the weighted error, sqrt(E|y \u2212 y\u2032|\u00b2 / E|y|\u00b2) over the calibration text. "
-          : "the relative error of the weights. ",
+      IsWeighted(*points.front()) ? "the weighted error, sqrt(E|y \u2212 y\u2032|\u00b2 / "
+                                    "E|y|\u00b2) over the calibration text. "
+                                  : "the relative error of the weights. ",
       "Points of the frontier, then the best of each other family.</p>", WideAndNarrow(chart),
       "</section>\n");
 }
@@ -226,9 +225,11 @@ std::string SensitivitySection(const Exploration& e) {
     caption = absl::StrFormat(
         "Loss of the model, in nats, when one linear alone is cut to %g of it (measured).", ratio);
   } else if (const PointResult* p = MostCompressed(e); p != nullptr) {
-    for (const LinearError& linear : p->linears) cells.Add(linear.name, ErrorOf(linear), ErrorName(*p));
-    caption = absl::StrCat("The ", ErrorName(*p), " of each linear at the smallest budget: ", p->name,
-                           ". Dark linears bear compression badly.");
+    for (const LinearError& linear : p->linears)
+      cells.Add(linear.name, ErrorOf(linear), ErrorName(*p));
+    caption =
+        absl::StrCat("The ", ErrorName(*p), " of each linear at the smallest budget: ", p->name,
+                     ". Dark linears bear compression badly.");
   }
   if (cells.layers.empty()) return "";
   return absl::StrCat("<section class=\"chart heat\"><h2>Sensitivity</h2><p>", Escape(caption),

@@ -58,8 +58,9 @@ class Drawing {
       out_ += Text({(x_.begin + x_.end) / 2, height_ - 8, "middle", "title"}, chart_.x_title);
     }
     if (chart_.y_title.empty()) return;
-    out_ += Text({14, center, "middle", "title", absl::StrCat("rotate(-90 14 ", Pixels(center), ")")},
-                 chart_.y_title);
+    out_ +=
+        Text({14, center, "middle", "title", absl::StrCat("rotate(-90 14 ", Pixels(center), ")")},
+             chart_.y_title);
   }
 
   void AddSeries(const LineSeries& s) {

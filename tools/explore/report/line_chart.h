@@ -7,10 +7,10 @@
 namespace rankine {
 
 struct LineSeries {
-  std::string name;     // at the line's end; empty = none
+  std::string name;  // at the line's end; empty = none
   std::string tooltip;
-  std::string style;    // "stroke:..." or empty, then `color`
-  int color = 0;        // of the palette
+  std::string style;  // "stroke:..." or empty, then `color`
+  int color = 0;      // of the palette
   std::vector<double> x, y;
 };
 

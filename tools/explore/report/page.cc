@@ -39,10 +39,10 @@ std::string WithError(const Estimate& e, int digits, bool is_signed = false) {
 }
 
 std::string Speed(double tokens_per_second, const Interval& ratio) {
-  return Number(ratio.median, absl::StrFormat("%.0f <span class=\"error\">\u00d7%.2f [%.2f, "
-                                              "%.2f]</span>",
-                                              tokens_per_second, ratio.median, ratio.low,
-                                              ratio.high));
+  return Number(ratio.median,
+                absl::StrFormat("%.0f <span class=\"error\">\u00d7%.2f [%.2f, "
+                                "%.2f]</span>",
+                                tokens_per_second, ratio.median, ratio.low, ratio.high));
 }
 
 std::string Row(const PointResult& p, bool is_best) {
@@ -70,7 +70,7 @@ std::string Row(const PointResult& p, bool is_best) {
 }
 
 std::string Head(const Exploration& e) {
-  std::vector<std::string> names = {"point",           "linears, MB", "all weights, MB",
+  std::vector<std::string> names = {"point",           "linears, MB",     "all weights, MB",
                                     "bits per weight", "parameters kept", "relative error",
                                     "weighted error"};
   for (const TextResult& t : e.points.front().texts) {
@@ -102,7 +102,8 @@ std::string TableSection(const Exploration& e) {
                     "</code></li>\n");
   }
   return absl::StrCat(
-      "<section id=\"points\"><h2>All points</h2><p>\u2605 is on the frontier of size and loss. \u00b1 is a "
+      "<section id=\"points\"><h2>All points</h2><p>\u2605 is on the frontier of size and loss. "
+      "\u00b1 is a "
       "standard error over windows, paired with the dense model where it says against dense. "
       "Speeds are medians, with the ratio to the dense model in the same minutes and its 95% "
       "interval. Click a heading to sort.</p><div class=\"scroll\"><table "
@@ -116,9 +117,8 @@ std::string UnmeasuredSection(const Exploration& e) {
   if (e.unmeasured.empty()) return "";
   std::string rows;
   for (const UnmeasuredPoint& p : e.unmeasured) {
-    absl::StrAppend(&rows, "<tr><td>", Escape(p.name), "</td><td>",
-                    std::string(WhyName(p.why)), "</td><td class=\"words\">", Escape(p.reason),
-                    "</td></tr>\n");
+    absl::StrAppend(&rows, "<tr><td>", Escape(p.name), "</td><td>", std::string(WhyName(p.why)),
+                    "</td><td class=\"words\">", Escape(p.reason), "</td></tr>\n");
   }
   return absl::StrCat(
       "<section id=\"unmeasured\"><h2>Not measured</h2><p>A pruned point is dominated whatever its "
@@ -134,8 +134,9 @@ std::string Tile(const std::string& value, const std::string& what) {
 
 std::string Tiles(const Exploration& e) {
   std::string tiles = Tile(absl::StrCat(e.points.size()), "points measured");
-  tiles += Tile(absl::StrCat(std::count(e.on_size_frontier.begin(), e.on_size_frontier.end(), true)),
-                "of them on the frontier");
+  tiles +=
+      Tile(absl::StrCat(std::count(e.on_size_frontier.begin(), e.on_size_frontier.end(), true)),
+           "of them on the frontier");
   for (const PointResult& p : e.points) {
     if (p.kind != PointKind::kDense) continue;
     for (const TextResult& t : p.texts) {
@@ -144,8 +145,8 @@ std::string Tiles(const Exploration& e) {
                                  e.evaluator.context, " tokens"));
     }
     if (p.speed) {
-      tiles += Tile(absl::StrFormat("%.0f tokens/s", p.speed->decode_tokens_per_second),
-                    "dense decode");
+      tiles +=
+          Tile(absl::StrFormat("%.0f tokens/s", p.speed->decode_tokens_per_second), "dense decode");
     }
   }
   return absl::StrCat("<div class=\"tiles\">", tiles, "</div>\n");
@@ -167,8 +168,9 @@ std::string ExplorationHtml(const Exploration& e) {
       "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\"><head><meta "
       "charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width, "
       "initial-scale=1\"/><title>",
-      Escape(title), "</title>\n<style>", std::string(kReportStyle), "</style></head><body><main>\n<h1>",
-      Escape(title), "</h1><p class=\"soft\">", Escape(Summary(e)), "</p>\n",
+      Escape(title), "</title>\n<style>", std::string(kReportStyle),
+      "</style></head><body><main>\n<h1>", Escape(title), "</h1><p class=\"soft\">",
+      Escape(Summary(e)), "</p>\n",
       e.is_complete ? "" : "<p class=\"notice\">Not complete: the same command goes on.</p>\n",
       Tiles(e), SizeSection(e), SpeedSection(e), TableSection(e), LayerErrorSection(e),
       SensitivitySection(e), SpectraSection(e), UnmeasuredSection(e), "</main>\n<script>",

@@ -67,8 +67,9 @@ class Drawing {
     out_ += Line(x_.begin, y_.begin, x_.end, y_.begin, "axis");
     const double middle = (x_.begin + x_.end) / 2, center = (y_.begin + y_.end) / 2;
     out_ += Text({middle, height_ - 8, "middle", "title"}, chart_.x_title);
-    out_ += Text({14, center, "middle", "title", absl::StrCat("rotate(-90 14 ", Pixels(center), ")")},
-                 chart_.y_title);
+    out_ +=
+        Text({14, center, "middle", "title", absl::StrCat("rotate(-90 14 ", Pixels(center), ")")},
+             chart_.y_title);
     if (chart_.top_per_x <= 0) return;
     Axis top = x_;
     top.low *= chart_.top_per_x;
@@ -121,8 +122,8 @@ class Drawing {
       const ScatterPoint& p = chart_.points[i];
       const std::string value = IsBeyond(p) ? absl::StrCat(" (", ShortNumber(p.y), ")") : "";
       wishes.push_back({X(p), Y(p), Fit(p.name, kLabelSize, 0.4 * width_) + value});
-      marks.push_back({X(p) - kMarkSize - 1, Y(p) - kMarkSize - 1, 2 * kMarkSize + 2,
-                       2 * kMarkSize + 2});
+      marks.push_back(
+          {X(p) - kMarkSize - 1, Y(p) - kMarkSize - 1, 2 * kMarkSize + 2, 2 * kMarkSize + 2});
     }
     const Box area{x_.begin + 2, y_.end + 2, x_.end - x_.begin + 8, y_.begin - y_.end - 4};
     const auto placed = PlaceLabels(wishes, marks, area, kLabelSize);
@@ -145,7 +146,8 @@ class Drawing {
     const double x = X(p), y = Y(p), r = kMarkSize;
     const auto polygon = [](const std::vector<std::pair<double, double>>& corners) {
       std::string points;
-      for (const auto& [px, py] : corners) absl::StrAppend(&points, Pixels(px), ",", Pixels(py), " ");
+      for (const auto& [px, py] : corners)
+        absl::StrAppend(&points, Pixels(px), ",", Pixels(py), " ");
       return absl::StrCat("<polygon points=\"", points, "\"/>");
     };
     if (IsBeyond(p)) return polygon({{x, y - r - 1}, {x + r, y + r - 1}, {x - r, y + r - 1}});

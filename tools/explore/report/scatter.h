@@ -11,8 +11,8 @@ struct ScatterPoint {
   double x = 0, y = 0;
   double x_low = 0, x_high = 0, y_low = 0, y_high = 0;  // ends of the error bars
   std::string name, tooltip;
-  int color = 0;            // of the palette
-  int shape = 0;            // 0 circle, 1 square, 2 diamond
+  int color = 0;  // of the palette
+  int shape = 0;  // 0 circle, 1 square, 2 diamond
   bool on_frontier = false;
 };
 

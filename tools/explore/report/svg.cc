@@ -46,8 +46,8 @@ std::string Escape(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const size_t bytes = CharacterBytes(text, i);
     const char c = text[i];
-    if (bytes == 0 || (bytes == 1 && static_cast<unsigned char>(c) < 0x20 && c != '\n' &&
-                       c != '\t')) {
+    if (bytes == 0 ||
+        (bytes == 1 && static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t')) {
       out += kReplacement;
       ++i;
       continue;
@@ -108,11 +108,9 @@ std::string Fit(const std::string& text, double font_size, double width) {
 }
 
 std::string Text(const SvgText& at, std::string_view text) {
-  return absl::StrCat("<text class=\"", at.css_class, "\" x=\"", Pixels(at.x),
-                      "\" y=\"", Pixels(at.y), "\" text-anchor=\"", std::string(at.anchor), "\"",
-                      at.transform.empty()
-                          ? ""
-                          : absl::StrCat(" transform=\"", at.transform, "\""),
+  return absl::StrCat("<text class=\"", at.css_class, "\" x=\"", Pixels(at.x), "\" y=\"",
+                      Pixels(at.y), "\" text-anchor=\"", std::string(at.anchor), "\"",
+                      at.transform.empty() ? "" : absl::StrCat(" transform=\"", at.transform, "\""),
                       ">", Escape(text), "</text>\n");
 }
 
@@ -123,8 +121,7 @@ std::string Line(double x1, double y1, double x2, double y2, std::string_view cs
 
 std::string BeginSvg(double width, double height, std::string_view label) {
   return absl::StrCat("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", Pixels(width),
-                      " ", Pixels(height), "\" role=\"img\" aria-label=\"", Escape(label),
-                      "\">\n");
+                      " ", Pixels(height), "\" role=\"img\" aria-label=\"", Escape(label), "\">\n");
 }
 
 }  // namespace rankine
