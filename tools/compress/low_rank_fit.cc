@@ -1,12 +1,18 @@
 #include "tools/compress/low_rank_fit.h"
 
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "models/status_macros.h"
 
 namespace rankine {
 namespace {
+
+// trace(A^T B)
+double Dot(const Matrix64& a, const Matrix64& b) {
+  return std::inner_product(a.values.begin(), a.values.end(), b.values.begin(), 0.0);
+}
 
 class LowRankFitter {
  public:
@@ -32,8 +38,19 @@ class LowRankFitter {
   }
 
  private:
+  // ||(E - L R) H^1/2||_F^2 less what E alone has, by products of rank r, which cost less than
+  // the m x n x n one of the norm.
+  double Error() const {
+    const Matrix64& left = now_.left.values;
+    const Matrix64& right = now_.right.values;
+    const Matrix64 transposed = Transposed(right);
+    const double cross = Dot(left, MatrixProduct(target_, transposed));
+    const Matrix64 moments = MatrixProduct(MatrixProduct(right, h_), transposed);
+    return Dot(MatrixProduct(Transposed(left), left), moments) - 2 * cross;
+  }
+
   void NoteBest() {
-    const double error = SquaredWeightedNorm(Difference(e_, ProductOf(now_)), h_);
+    const double error = Error();
     if (!(error < best_error_)) return;
     best_error_ = error;
     best_ = now_;

@@ -26,7 +26,8 @@ Encoding Named(const std::string& name) { return *ParseEncoding(name); }
 // errors of M grow with it.
 TEST(LdlqTest, FactorsEqualNumPy) {
   int narrow = 0;
-  for (const auto& golden : testing::GoldenOf("q_plus_lr.json").at("ldl")) {
+  const nlohmann::json goldens = testing::GoldenOf("q_plus_lr.json").at("ldl");
+  for (const auto& golden : goldens) {
     const int64_t width = golden.at("width");
     const auto ldl = BlockLdl(testing::MatrixOfJson(golden.at("h")), width, 0);
     ASSERT_TRUE(ldl.ok()) << ldl.status();
