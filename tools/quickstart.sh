@@ -8,14 +8,18 @@ source tools/scripts/common.sh
 bash tools/setup.sh
 rankine=$PWD/build/release/rankine
 server=
-dense=$RANKINE_HOME/smollm2-135m
+name=$RANKINE_HOME/smollm2-135m
+dense=$name
+flagship=$name-qlr-3.5
+rounded=$name-int3
+selective=$name-svd-llm-0.8-selective
 corpus=$RANKINE_HOME/corpus
 measured=$RANKINE_HOME/quickstart
-selective=$RANKINE_HOME/smollm2-135m-svd-llm-0.8-selective
+statistics=$RANKINE_HOME/statistics
 # Models made by another version or recipe are made again.
-recipe="$("$rankine" --version) recipe 1"
+recipe="$("$rankine" --version) recipe 2"
 if [ "$(cat "$measured/recipe" 2>/dev/null)" != "$recipe" ]; then
-  rm -rf "$measured" "$dense" "$corpus" "$RANKINE_HOME"/smollm2-135m-svd-llm-*
+  rm -rf "$measured" "$corpus" "$statistics" "$dense" "$rounded" "$RANKINE_HOME"/smollm2-135m-{svd-llm,qlr,caldera}-*
 fi
 mkdir -p "$measured"
 echo "$recipe" >"$measured/recipe"
@@ -23,20 +27,19 @@ echo "$recipe" >"$measured/recipe"
 # A third of the 210 linears, those that factoring to 0.8 of their parameters costs least.
 selected_linears=70
 
-factorize() { # OUT KEEP NAME [FLAG...]
-  local out=$1 keep=$2 name=$3
-  shift 3
-  [ -d "$out" ] && [ -f "$measured/$name.json" ] && { step "$out is there"; return; }
+factorize() { # OUT METHOD [FLAG...]
+  local out=$1 method=$2 report=$measured/factorize-$(basename "$1").json
+  shift 2
+  [ -d "$out" ] && [ -f "$report" ] && { step "$out is there"; return; }
   rm -rf "$out"
-  step "factorise: svd-llm at keep $keep -> $out"
-  "$rankine" factorize "$dense" "$out" --method svd-llm --keep "$keep" --calibration "$corpus/calibration.txt" \
-    --statistics "$RANKINE_HOME/statistics" --json "$@" >"$measured/$name.tmp"
-  mv "$measured/$name.tmp" "$measured/$name.json"
+  step "factorise by $method -> $out"
+  "$rankine" factorize "$dense" "$out" --method "$method" --statistics "$statistics" "$@" --json >"$report.tmp"
+  mv "$report.tmp" "$report"
 }
 
 # Prints a regular expression of the linears with the least weighted error.
 least_loss_regex() {
-  "$python" - "$measured/svd-llm-0.8.json" "$selected_linears" <<'PY'
+  "$python" - "$measured/factorize-$(basename "$name-svd-llm-0.8").json" "$selected_linears" <<'PY'
 import json, re, sys
 layers = json.load(open(sys.argv[1]))["layers"]
 best = sorted(layers, key=lambda layer: layer["weighted_error"])[: int(sys.argv[2])]
@@ -48,13 +51,29 @@ step "model: SmolLM2-135M-Instruct"
 gguf=$(bash tools/scripts/fetch_model.sh)
 [ -d "$dense" ] || { step "convert to bf16"; "$rankine" convert "$gguf" "$dense"; }
 [ -f "$corpus/evaluation.txt" ] || { step "corpus: modules of Python's standard library"; bash tools/scripts/corpus.sh "$corpus"; }
-factorize "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" 0.9 svd-llm-0.9
-factorize "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" 0.8 svd-llm-0.8
-only=$(least_loss_regex)
-factorize "$selective" 0.8 selective --only "$only"
-rm -rf "$RANKINE_HOME/statistics"
+if ! [ -f "$measured/factorize-$(basename "$selective").json" ]; then
+  step "calibrate: what the layers read on Python code"
+  "$rankine" calibrate "$dense" --text "$corpus/calibration.txt" --out "$statistics"
+fi
+# Q in 3 bits and L R in 4: 3.5 bits a weight with everything counted. The embedding, which is also the head, gets the 8
+# bits that it has in the shipped file.
+embedding=$measured/embedding.map
+echo 'embed_tokens int8:g32' >"$embedding"
+if ! [ -d "$flagship" ]; then
+  factorize "$flagship-factors" qlr --bits 3.5 --base-encode int3:g64 --factor-encode int4:g64
+  "$rankine" convert "$flagship-factors" "$flagship" --encode-map "$embedding"
+  rm -rf "$flagship-factors"
+fi
+factorize "$name-svd-llm-0.9" svd-llm --keep 0.9
+factorize "$name-svd-llm-0.8" svd-llm --keep 0.8
+factorize "$selective" svd-llm --keep 0.8 --only "$(least_loss_regex)"
+if ! [ -d "$rounded" ]; then
+  step "plain rounding at the same bytes -> $rounded"
+  "$rankine" convert "$dense" "$rounded" --encode int3:g32 --encode-map "$embedding"
+fi
+rm -rf "$statistics"
 
-models=("$dense" "$RANKINE_HOME/smollm2-135m-svd-llm-0.9" "$RANKINE_HOME/smollm2-135m-svd-llm-0.8" "$selective" "$gguf")
+models=("$dense" "$flagship" "$rounded" "$name-svd-llm-0.9" "$name-svd-llm-0.8" "$selective" "$gguf")
 step "perplexity on Python modules that the calibration did not see"
 for model in "${models[@]}"; do
   "$rankine" eval "$model" --text "$corpus/evaluation.txt" --windows 32 --json >"$measured/eval-$(basename "$model").json"
@@ -86,14 +105,14 @@ serve_and_ask() { # MODEL
 
 step "gRPC: the same question to the dense and to the factored model"
 serve_and_ask "$dense"
-serve_and_ask "$selective"
+serve_and_ask "$flagship"
 
 cat <<EOF
 
 Done. Try next:
-  build/release/rankine chat $dense
+  build/release/rankine chat $flagship
   build/release/rankine generate $dense --prompt "def fibonacci(n):" --max-tokens 64
-  build/release/rankine inspect --explain $selective
-  build/release/rankine serve $selective
+  build/release/rankine inspect --explain $flagship
+  build/release/rankine serve $flagship
 EOF
 step "finished"

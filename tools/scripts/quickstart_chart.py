@@ -10,6 +10,10 @@ import sys
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 420
+LABELS = {"smollm2-135m": "dense bf16", "smollm2-135m-qlr-3.5": "Q + L R, 3.5 bits (QERA)",
+          "smollm2-135m-int3": "plain rounding, 3.5 bits", "smollm2-135m-svd-llm-0.9": "svd-llm, keep 0.9",
+          "smollm2-135m-svd-llm-0.8": "svd-llm, keep 0.8",
+          "smollm2-135m-svd-llm-0.8-selective": "svd-llm, keep 0.8 in 70 linears"}
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 56, 60
 
 
@@ -21,9 +25,8 @@ def load(folder, name):
 def points(folder):
     for model in load(folder, "bench.json")["models"]:
         name = os.path.basename(model["path"])
-        label = "as shipped (Q4_1)" if name.endswith(".gguf") else name.removeprefix("smollm2-135m-")
-        yield ("dense bf16" if name == "smollm2-135m" else label,
-               model["weight_bytes_per_token"] / 1e6, load(folder, f"eval-{name}.json"),
+        label = "as shipped (Q4_1)" if name.endswith(".gguf") else LABELS.get(name, name)
+        yield (label, model["weight_bytes_per_token"] / 1e6, load(folder, f"eval-{name}.json"),
                model["decode_tokens_per_second"])
 
 
