@@ -9,6 +9,7 @@
 #include "tools/explore/frontier.h"
 #include "tools/explore/report/axis.h"
 #include "tools/explore/report/labels.h"
+#include "tools/explore/report/scatter.h"
 #include "tools/explore/report/svg.h"
 
 namespace rankine {
@@ -182,8 +183,24 @@ TEST(AxisTest, TicksAreRoundAndWithin) {
       }
     }
   }
-  const Axis one = AxisAround({5}, false, 0);
-  EXPECT_LT(one.low, one.high);
+}
+
+// A tenth of the values at least, so that ticks differ where they are written in a few digits.
+TEST(AxisTest, OneValueHasAnAxisAroundIt) {
+  for (const double value : {66.3516, 5.0, -3.0, 0.0, 1e-9, 4e12}) {
+    for (const bool is_log : {false, true}) {
+      if (is_log && value <= 0) continue;
+      const Axis axis = AxisAround({value, value * (1 + 1e-12)}, is_log, 0.07);
+      EXPECT_LT(axis.low, value);
+      EXPECT_GT(axis.high, value);
+      EXPECT_GE(axis.high - axis.low, 0.099 * std::abs(value));
+      const auto ticks = TicksOf(axis, 6);
+      EXPECT_GE(ticks.size(), 2u) << value << " " << is_log;
+      for (const double tick : ticks) EXPECT_LE(TickLabel(tick).size(), 7u) << TickLabel(tick);
+    }
+  }
+  // A real difference keeps its scale.
+  EXPECT_DOUBLE_EQ(AxisAround({10, 20}, false, 0.1).low, 9);
 }
 
 TEST(LabelsTest, NeverOverlapEachOtherOrMarks) {
@@ -195,7 +212,7 @@ TEST(LabelsTest, NeverOverlapEachOtherOrMarks) {
     marks.push_back({x - 5, y - 5, 10, 10});
   }
   const Box area{0, 0, 400, 220};
-  const auto placed = PlaceLabels(wishes, marks, area, 12);
+  const auto placed = PlaceLabels(wishes, marks, {}, area, 12);
   ASSERT_EQ(placed.size(), wishes.size());
   int count = 0;
   for (size_t i = 0; i < placed.size(); ++i) {
@@ -208,6 +225,38 @@ TEST(LabelsTest, NeverOverlapEachOtherOrMarks) {
     for (size_t k = 0; k < i; ++k) EXPECT_FALSE(placed[k] && placed[k]->box.Overlaps(box));
   }
   EXPECT_GT(count, 15);
+}
+
+TEST(LabelsTest, CrossALineOnlyWhereNothingElseIsLeft) {
+  const std::vector<Box> marks = {{95, 95, 10, 10}};
+  const std::vector<LabelWish> wishes = {{100, 100, "point"}};
+  // A line through the mark to the right, where the first choice is.
+  const std::vector<Box> lines = {{100, 99, 100, 2}};
+  const Box area{0, 0, 200, 200};
+  const auto free = PlaceLabels(wishes, marks, lines, area, 12);
+  ASSERT_TRUE(free[0]);
+  EXPECT_FALSE(free[0]->box.Overlaps(lines[0]));
+  const auto full = PlaceLabels(wishes, marks, {area}, area, 12);
+  ASSERT_TRUE(full[0]) << "a name on a line is better than none";
+}
+
+TEST(ReportTest, ATickAtTheEdgeIsNotCutOff) {
+  // With its margin the axis ends at 10000, where a label has less room than half of it.
+  ScatterChart chart{.label = "c", .top_per_x = 1, .top_title = "t"};
+  for (const double x : {0.0, 10000 / 1.07 + 1e-6}) {
+    chart.points.push_back({.x = x, .y = 5, .x_low = x, .x_high = x, .y_low = 5, .y_high = 6});
+  }
+  const std::string svg = DrawScatter(chart, 350, 300);
+  ASSERT_EQ(Count(svg, ">10000</text>"), 2);
+  for (size_t at = svg.find("<text"); at != std::string::npos; at = svg.find("<text", at + 1)) {
+    const std::string text = svg.substr(at, svg.find("</text>", at) - at);
+    if (text.find("middle") == std::string::npos || text.find("rotate") != std::string::npos) {
+      continue;
+    }
+    const double x = std::stod(text.substr(text.find("x=\"") + 3));
+    const std::string label = text.substr(text.find('>') + 1);
+    EXPECT_LE(x + TextWidth(label, 12) / 2, 350) << text;
+  }
 }
 
 TEST(FitTest, CutsWholeCharacters) {

@@ -9,6 +9,8 @@
 namespace rankine {
 namespace {
 
+constexpr double kLeastSpan = 0.1;  // of the values
+
 std::vector<double> LinearTicks(const Axis& axis, int most) {
   const double length = axis.high - axis.low;
   double step = std::pow(10, std::floor(std::log10(length / most)));
@@ -83,18 +85,22 @@ Axis AxisAround(const std::vector<double>& values, bool is_log, double margin) {
   axis.low = *low;
   axis.high = *high;
   if (is_log) {
-    const double factor = std::pow(std::max(axis.high / axis.low, 1.02), margin);
+    const double widen = std::sqrt(std::max(1.0, (1 + kLeastSpan) * axis.low / axis.high));
+    axis.low /= widen;
+    axis.high *= widen;
+    const double factor = std::pow(axis.high / axis.low, margin);
     axis.low /= factor;
     axis.high *= factor;
-  } else {
-    const double length = std::max(axis.high - axis.low, 1e-3 * std::max(1e-9, std::abs(*high)));
-    axis.low -= margin * length;
-    axis.high += margin * length;
+    return axis;
   }
-  if (!(axis.low < axis.high)) {
-    // One value, without a margin.
-    axis.high = is_log ? axis.low * 1.1 : axis.low + 1;
-  }
+  double least = kLeastSpan * std::max(std::abs(axis.low), std::abs(axis.high));
+  if (least == 0) least = 1;
+  const double widen = std::max(0.0, least - (axis.high - axis.low)) / 2;
+  axis.low -= widen;
+  axis.high += widen;
+  const double length = axis.high - axis.low;
+  axis.low -= margin * length;
+  axis.high += margin * length;
   return axis;
 }
 

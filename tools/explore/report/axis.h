@@ -22,7 +22,8 @@ std::vector<double> TicksOf(const Axis& axis, int most);
 // As short as the distance between ticks allows.
 std::string TickLabel(double value);
 
-// An axis around all values with a margin at both ends, of a part of its length.
+// An axis around all values with a margin at both ends, of a part of its length. It is at least a
+// tenth of its values long, so that one value, or several that hardly differ, have round ticks.
 Axis AxisAround(const std::vector<double>& values, bool is_log, double margin);
 
 }  // namespace rankine

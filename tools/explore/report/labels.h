@@ -27,9 +27,11 @@ struct PlacedLabel {
 };
 
 // Greedy, the first wish first: of some twenty places around the mark the nearest that is free;
-// absent when there is none. All stay within `area`, `marks` (and the labels) stay clear.
+// absent when there is none. All stay within `area`, `marks` (and the labels) stay clear; `lines`
+// do so where a place is left that crosses none.
 std::vector<std::optional<PlacedLabel>> PlaceLabels(const std::vector<LabelWish>& wishes,
-                                                    const std::vector<Box>& marks, const Box& area,
+                                                    const std::vector<Box>& marks,
+                                                    const std::vector<Box>& lines, const Box& area,
                                                     double font_size);
 
 }  // namespace rankine

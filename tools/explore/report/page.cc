@@ -117,13 +117,15 @@ std::string UnmeasuredSection(const Exploration& e) {
   if (e.unmeasured.empty()) return "";
   std::string rows;
   for (const UnmeasuredPoint& p : e.unmeasured) {
-    absl::StrAppend(&rows, "<tr><td>", Escape(p.name), "</td><td>", std::string(WhyName(p.why)),
-                    "</td><td class=\"words\">", Escape(p.reason), "</td></tr>\n");
+    absl::StrAppend(&rows, "<tr><td>", Escape(p.name), "</td><td class=\"left\">",
+                    std::string(WhyName(p.why)), "</td><td class=\"words\">", Escape(p.reason),
+                    "</td></tr>\n");
   }
   return absl::StrCat(
       "<section id=\"unmeasured\"><h2>Not measured</h2><p>A pruned point is dominated whatever its "
       "loss (docs/explore.md has the rule); --no-prune measures it.</p><div "
-      "class=\"scroll\"><table><thead><tr><th>point</th><th>why</th><th></th></tr></thead><tbody>",
+      "class=\"scroll\"><table><thead><tr><th>point</th><th "
+      "class=\"left\">why</th><th></th></tr></thead><tbody>",
       rows, "</tbody></table></div></section>\n");
 }
 

@@ -1,6 +1,7 @@
 #include "tools/explore/report/scatter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -54,6 +55,12 @@ class Drawing {
   double X(const ScatterPoint& p) const { return x_.At(p.x); }
   double Y(const ScatterPoint& p) const { return IsBeyond(p) ? y_.end + 9 : y_.At(p.y); }
 
+  // In the middle below or above its tick, as far as the chart's edge lets it.
+  void AddTickLabel(double x, double y, const std::string& label) {
+    const double half = TextWidth(label, kLabelSize) / 2;
+    out_ += Text({std::min(x, width_ - 1 - half), y, "middle"}, label);
+  }
+
   void AddAxes() {
     for (const double tick : TicksOf(y_, static_cast<int>((y_.begin - y_.end) / 40))) {
       out_ += Line(x_.begin, y_.At(tick), x_.end, y_.At(tick), "grid");
@@ -62,7 +69,7 @@ class Drawing {
     const int most = static_cast<int>((x_.end - x_.begin) / 64);
     for (const double tick : TicksOf(x_, most)) {
       out_ += Line(x_.At(tick), y_.begin, x_.At(tick), y_.end, "grid");
-      out_ += Text({x_.At(tick), y_.begin + 18, "middle"}, TickLabel(tick));
+      AddTickLabel(x_.At(tick), y_.begin + 18, TickLabel(tick));
     }
     out_ += Line(x_.begin, y_.begin, x_.end, y_.begin, "axis");
     const double middle = (x_.begin + x_.end) / 2, center = (y_.begin + y_.end) / 2;
@@ -76,7 +83,7 @@ class Drawing {
     top.high *= chart_.top_per_x;
     for (const double tick : TicksOf(top, most)) {
       out_ += Line(top.At(tick), y_.end - 4, top.At(tick), y_.end, "axis");
-      out_ += Text({top.At(tick), y_.end - 9, "middle"}, TickLabel(tick));
+      AddTickLabel(top.At(tick), y_.end - 9, TickLabel(tick));
     }
     out_ += Line(x_.begin, y_.end, x_.end, y_.end, "axis");
     out_ += Text({middle, y_.end - 28, "middle", "title"}, chart_.top_title);
@@ -93,11 +100,27 @@ class Drawing {
     });
     if (on.empty()) return;
     std::string path = absl::StrCat("M", Pixels(X(*on[0])), " ", Pixels(Y(*on[0])));
+    double x = X(*on[0]), y = Y(*on[0]);
+    const auto go_to = [&](double next_x, double next_y) {
+      AddLine(x, y, next_x, y);
+      AddLine(next_x, y, next_x, next_y);
+      x = next_x;
+      y = next_y;
+    };
     for (size_t i = 1; i < on.size(); ++i) {
       absl::StrAppend(&path, "H", Pixels(X(*on[i])), "V", Pixels(Y(*on[i])));
+      go_to(X(*on[i]), Y(*on[i]));
     }
-    absl::StrAppend(&path, "H", Pixels(chart_.less_x_is_better ? x_.end : x_.begin));
+    const double end = chart_.less_x_is_better ? x_.end : x_.begin;
+    absl::StrAppend(&path, "H", Pixels(end));
+    go_to(end, y);
     absl::StrAppend(&out_, "<path class=\"frontier\" d=\"", path, "\"/>\n");
+  }
+
+  // What names should not cross.
+  void AddLine(double x1, double y1, double x2, double y2) {
+    lines_.push_back(
+        {std::min(x1, x2) - 1, std::min(y1, y2) - 1, std::abs(x2 - x1) + 2, std::abs(y2 - y1) + 2});
   }
 
   void AddBars() {
@@ -105,8 +128,10 @@ class Drawing {
       if (IsBeyond(p)) continue;
       const std::string color = absl::StrCat("bar c", p.color);
       out_ += Line(X(p), y_.At(p.y_low), X(p), y_.At(p.y_high), color);
+      AddLine(X(p), y_.At(p.y_low), X(p), y_.At(p.y_high));
       if (p.x_high > p.x_low) {
         out_ += Line(x_.At(p.x_low), Y(p), x_.At(p.x_high), Y(p), color);
+        AddLine(x_.At(p.x_low), Y(p), x_.At(p.x_high), Y(p));
       }
     }
   }
@@ -126,7 +151,7 @@ class Drawing {
           {X(p) - kMarkSize - 1, Y(p) - kMarkSize - 1, 2 * kMarkSize + 2, 2 * kMarkSize + 2});
     }
     const Box area{x_.begin + 2, y_.end + 2, x_.end - x_.begin + 8, y_.begin - y_.end - 4};
-    const auto placed = PlaceLabels(wishes, marks, area, kLabelSize);
+    const auto placed = PlaceLabels(wishes, marks, lines_, area, kLabelSize);
     for (size_t k = 0; k < placed.size(); ++k) {
       if (!placed[k]) continue;
       const Box& box = placed[k]->box;
@@ -171,6 +196,7 @@ class Drawing {
   const ScatterChart& chart_;
   double width_, height_;
   Axis x_, y_;
+  std::vector<Box> lines_;  // of the frontier and the bars
   std::string out_;
 };
 

@@ -57,6 +57,7 @@ table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabula
 th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--panel); }
+th.left, td.left { text-align: left; }
 td.words { text-align: left; white-space: normal; min-width: 220px; overflow-wrap: anywhere; }
 th button { all: unset; cursor: pointer; white-space: normal; }
 th button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
