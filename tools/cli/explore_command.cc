@@ -173,9 +173,10 @@ void AddAxes(CLI::App* command, Flags* flags) {
       ->delimiter(',');
   command->add_option("--bits", axes.bits, "Budgets: bits for each weight, 4.5,3.5,..")
       ->delimiter(',');
-  command->add_option("--allocations", axes.allocations, "How linears share a budget")
-      ->delimiter(',')
-      ->capture_default_str();
+  command
+      ->add_option("--allocations", axes.allocations,
+                   "How linears share a budget: uniform,loss-greedy,.. (default: the method's own)")
+      ->delimiter(',');
   command->add_option("--only-sets", flags->only_sets,
                       "NAME=REGEX of the linears to factor; once for each set (default: all)");
   command
@@ -218,8 +219,10 @@ void AddMeasures(CLI::App* command, Flags* flags) {
   command->add_option(
       "--statistics", options.statistics_folder,
       "Statistics of rankine calibrate, in place of --calibration or kept beside it");
-  command->add_option("--sensitivity", options.sensitivity_file,
-                      "Measured sensitivities for the heat map: JSON of linear, ratio, loss");
+  command->add_option(
+      "--sensitivity", options.sensitivity_file,
+      "Measured sensitivities for the heat map: the --search-file of rankine factorize "
+      "--allocation sensitivity");
   SpeedOptions& speed = options.evaluator.speed;
   command->add_option("--prompt-tokens", speed.prompt_tokens, "Of the speed measurement")
       ->capture_default_str()

@@ -100,7 +100,9 @@ absl::Status Explorer::CheckPoints() const {
   for (const PointSpec& spec : options_.points) {
     if (spec.kind != PointKind::kFactorize) continue;
     RK_ASSIGN_OR_RETURN(const Method* method, FindMethod(spec.factorize.method));
-    RK_RETURN_IF_ERROR(FindAllocationPolicy(spec.factorize.allocation).status());
+    if (!spec.factorize.allocation.empty()) {  // else the method's own
+      RK_RETURN_IF_ERROR(FindAllocationPolicy(spec.factorize.allocation).status());
+    }
     const bool has_own =
         !spec.factorize.calibration_files.empty() || !spec.factorize.statistics_folder.empty();
     if (method->needs_calibration && !has_statistics && !has_own) {
@@ -133,12 +135,13 @@ absl::Status Explorer::PrepareStatistics() {
 
 absl::Status Explorer::Prepare() {
   RK_RETURN_IF_ERROR(CheckPoints());
-  if (!options_.sensitivity_file.empty()) {
-    RK_ASSIGN_OR_RETURN(result_.sensitivity, ReadSensitivityFile(options_.sensitivity_file));
-  }
   RK_ASSIGN_OR_RETURN(dense_, OpenCheckpoint(options_.model));
-  RK_ASSIGN_OR_RETURN(evaluator_, Evaluator::Create(*dense_, options_.evaluator));
   RK_ASSIGN_OR_RETURN(model_digest_, ModelFingerprint(*dense_));
+  if (!options_.sensitivity_file.empty()) {
+    RK_ASSIGN_OR_RETURN(result_.sensitivity,
+                        ReadSensitivities(options_.sensitivity_file, *dense_, model_digest_));
+  }
+  RK_ASSIGN_OR_RETURN(evaluator_, Evaluator::Create(*dense_, options_.evaluator));
   RK_ASSIGN_OR_RETURN(lock_, FolderLock::Take(options_.out));
   RK_ASSIGN_OR_RETURN(cache_, PointCache::Open(options_.out + "/cache"));
   result_.model_name = ModelName(options_.model);

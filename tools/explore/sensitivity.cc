@@ -1,49 +1,69 @@
 #include "tools/explore/sensitivity.h"
 
-#include <cmath>
-#include <exception>
-#include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "models/files/text_file.h"
 #include "models/status_macros.h"
+#include "tools/compress/linears.h"
+#include "tools/compress/search/measured_points.h"
 
 namespace rankine {
 namespace {
 
-using Json = nlohmann::json;
+double Mean(const std::vector<double>& losses) {
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
+}
 
-const Json* ArrayOf(const Json& json) {
-  if (json.is_array()) return &json;
-  for (const char* name : {"linears", "entries", "sensitivity"}) {
-    if (json.is_object() && json.contains(name) && json.at(name).is_array()) return &json.at(name);
-  }
-  return nullptr;
+double ShareAt(const LinearInfo& linear, int64_t rank) {
+  const auto out = static_cast<double>(linear.out_features());
+  const auto in = static_cast<double>(linear.in_features());
+  return static_cast<double>(rank) * (out + in) / (out * in);
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<Sensitivity>> ReadSensitivityFile(const std::string& path) {
-  RK_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  const Json* array = ArrayOf(json);
-  if (array == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " is no array of {\"linear\", \"ratio\", \"loss\"}"));
+absl::StatusOr<std::vector<Sensitivity>> ReadSensitivities(const std::string& path,
+                                                           const Checkpoint& dense,
+                                                           const std::string& model_digest) {
+  RK_ASSIGN_OR_RETURN(const MeasuredLosses losses, ReadMeasuredLosses(path));
+  if (losses.info.model_digest != model_digest) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " holds losses of another model: it was made from ",
+                     losses.info.model_name, "; measure this one's"));
   }
+  const auto as_it_is = losses.points.find({});
+  if (as_it_is == losses.points.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path,
+                     " lacks the loss of the model as it is; let the search that makes it "
+                     "go on"));
+  }
+  RK_ASSIGN_OR_RETURN(const std::vector<LinearInfo> linears, SelectLinears(dense, "", ""));
   std::vector<Sensitivity> result;
-  for (const Json& entry : *array) {
-    try {
-      result.push_back({.linear = entry.at("linear").get<std::string>(),
-                        .ratio = entry.at("ratio").get<double>(),
-                        .loss = entry.at("loss").get<double>()});
-    } catch (const std::exception& e) {  // what the library throws for other types
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": entry ", result.size(), ": ", e.what()));
+  for (const LinearInfo& linear : linears) {
+    // Ranks rise within a name.
+    const auto least = losses.points.lower_bound({{linear.name, 0}});
+    const auto is_alone = [&](const Ranks& ranks) {
+      return ranks.size() == 1 && ranks.begin()->first == linear.name;
+    };
+    for (auto point = least; point != losses.points.end(); ++point) {
+      if (point->first.empty() || point->first.begin()->first != linear.name) break;
+      if (!is_alone(point->first)) continue;
+      const int64_t rank = point->first.begin()->second;
+      result.push_back({.linear = linear.name,
+                        .rank = rank,
+                        .share = ShareAt(linear, rank),
+                        .increase = Mean(point->second) - Mean(as_it_is->second)});
+      break;
     }
   }
-  if (result.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " has no entries"));
+  if (result.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path,
+                     " has no loss of a linear alone; rankine factorize --allocation "
+                     "sensitivity --search-file measures those"));
+  }
   return result;
 }
 

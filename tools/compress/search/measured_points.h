@@ -33,6 +33,16 @@ struct MeasuredPointsInfo {
   std::vector<std::pair<std::string, std::string>> made_by;
 };
 
+// What a file holds, for those who only look at it.
+struct MeasuredLosses {
+  MeasuredPointsInfo info;
+  std::map<Ranks, std::vector<double>> points;  // the losses of every window
+};
+
+// The file at `path`, whatever it is of; a last line that is cut off does not count. kNotFound,
+// kDataLoss: it is no such file, or a line is damaged.
+absl::StatusOr<MeasuredLosses> ReadMeasuredLosses(const std::string& path);
+
 // One run at a time uses a file. Movable.
 class MeasuredPoints {
  public:
@@ -53,7 +63,6 @@ class MeasuredPoints {
   explicit MeasuredPoints(std::string path) : path_(std::move(path)) {}
   absl::Status Start(const MeasuredPointsInfo& info);
   absl::Status Read(const std::string& bytes, const MeasuredPointsInfo& info);
-  absl::Status ReadPoint(const std::string& line, int64_t number, const MeasuredPointsInfo& info);
 
   std::string path_;
   std::map<Ranks, std::vector<double>> points_;

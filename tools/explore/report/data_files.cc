@@ -125,7 +125,10 @@ std::string ExplorationJson(const Exploration& e) {
                                   {"reason", p.reason}});
   }
   for (const Sensitivity& s : e.sensitivity) {
-    json["sensitivity"].push_back({{"linear", s.linear}, {"ratio", s.ratio}, {"loss", s.loss}});
+    json["sensitivity"].push_back({{"linear", s.linear},
+                                   {"rank", s.rank},
+                                   {"share", s.share},
+                                   {"loss_increase", s.increase}});
   }
   return DumpJson(json);
 }

@@ -217,13 +217,19 @@ std::string SensitivitySection(const Exploration& e) {
   Cells cells;
   std::string caption;
   if (!e.sensitivity.empty()) {
-    double ratio = 1e300;
-    for (const Sensitivity& s : e.sensitivity) ratio = std::min(ratio, s.ratio);
+    double low = 1e300, high = 0;
     for (const Sensitivity& s : e.sensitivity) {
-      if (s.ratio == ratio) cells.Add(s.linear, s.loss, "loss");
+      low = std::min(low, s.share);
+      high = std::max(high, s.share);
+      cells.Add(s.linear, s.increase, absl::StrCat("rank ", s.rank, ": loss rises by"));
     }
-    caption = absl::StrFormat(
-        "Loss of the model, in nats, when one linear alone is cut to %g of it (measured).", ratio);
+    const std::string shares = absl::StrFormat("%.0f%%", 100 * low);
+    const std::string most = absl::StrFormat("%.0f%%", 100 * high);
+    caption = absl::StrCat(
+        "Measured: by how much the model's loss rises, in nats per token, when one linear alone is "
+        "cut to ",
+        shares, shares == most ? "" : " to " + most,
+        " of its parameters. Dark linears bear compression badly.");
   } else if (const PointResult* p = MostCompressed(e); p != nullptr) {
     for (const LinearError& linear : p->linears)
       cells.Add(linear.name, ErrorOf(linear), ErrorName(*p));

@@ -10,7 +10,9 @@ namespace rankine {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using testing::ReadWholeFile;
 using testing::TempFolder;
 using testing::WriteWholeFile;
@@ -46,6 +48,45 @@ TEST_F(MeasuredPointsTest, KeepsEveryBit) {
   ASSERT_NE(again->Find(a_), nullptr);
   EXPECT_EQ(*again->Find(a_), losses_);
   EXPECT_EQ(again->Find({{"model.layers.0.mlp.up_proj", 8}}), nullptr);
+}
+
+// Those who only look need not know what it is of.
+TEST_F(MeasuredPointsTest, IsReadAsItIs) {
+  {
+    auto points = MeasuredPoints::Open(path_, info_);
+    ASSERT_TRUE(points.ok()) << points.status();
+    ASSERT_TRUE(points->Add({}, {1, 2}).ok());
+    ASSERT_TRUE(points->Add(a_, losses_).ok());
+  }
+  const std::string whole = ReadWholeFile(path_);
+  WriteWholeFile(path_, whole + "{\"ranks");
+  const auto read = ReadMeasuredLosses(path_);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->info.model_digest, info_.model_digest);
+  EXPECT_EQ(read->info.model_name, "llama");
+  EXPECT_EQ(read->info.text_digest, "text");
+  EXPECT_EQ(read->info.windows, 2);
+  EXPECT_EQ(read->info.window, 64);
+  EXPECT_EQ(read->info.made_by, info_.made_by);
+  EXPECT_THAT(read->points,
+              ElementsAre(Pair(Ranks{}, std::vector<double>{1, 2}), Pair(a_, losses_)));
+  EXPECT_EQ(ReadWholeFile(path_), whole + "{\"ranks") << "looking changes nothing";
+}
+
+TEST_F(MeasuredPointsTest, OtherFilesAreNotRead) {
+  const auto error = [&](const std::string& bytes) {
+    WriteWholeFile(path_, bytes);
+    return std::string(ReadMeasuredLosses(path_).status().message());
+  };
+  ASSERT_TRUE(MeasuredPoints::Open(path_, info_).ok());
+  const std::string header = ReadWholeFile(path_);
+  for (const char* bytes : {"", "[1]\n", "{}\n", "no JSON\n", "{\"format\": \"x\"}\n"}) {
+    EXPECT_THAT(error(bytes), AllOf(HasSubstr("no file of measured losses"), HasSubstr(path_)));
+  }
+  EXPECT_THAT(error("{\"format\": 3}\n"), HasSubstr("line 1 is damaged"));
+  EXPECT_THAT(error(header + "{\"ranks\": {}, \"losses\": [1]}\n"), HasSubstr("line 2 is damaged"));
+  EXPECT_THAT(std::string(ReadMeasuredLosses(temp_ / "gone").status().message()),
+              HasSubstr("gone"));
 }
 
 // A kill may cut the file anywhere: whole lines count, the rest is dropped.
