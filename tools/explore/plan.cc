@@ -80,9 +80,11 @@ class Planner {
   void AddProduct(const std::string& budget_flag, const std::vector<double>& budgets) {
     const std::vector<LayerSet> sets =
         axes_.layer_sets.empty() ? std::vector<LayerSet>{{}} : axes_.layer_sets;
+    const std::vector<std::string> allocations =
+        axes_.allocations.empty() ? std::vector<std::string>{""} : axes_.allocations;
     for (const double budget : budgets) {
       for (const std::string& method : axes_.methods) {
-        for (const std::string& allocation : axes_.allocations) {
+        for (const std::string& allocation : allocations) {
           for (const LayerSet& set : sets) {
             for (const std::string& encoding : axes_.factor_encodings) {
               Add(budget_flag, budget, method, allocation, set, encoding);
@@ -97,7 +99,7 @@ class Planner {
            const std::string& allocation, const LayerSet& set, const std::string& encoding) {
     std::vector<std::string> words = {"--method", method};
     std::string name = method;
-    if (allocation != "uniform") {
+    if (!allocation.empty()) {
       words.insert(words.end(), {"--allocation", allocation});
       absl::StrAppend(&name, " ", allocation);
     }

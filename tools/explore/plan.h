@@ -24,8 +24,8 @@ std::pair<std::string, std::string> SplitNamed(const std::string& text);
 struct Axes {
   // Factorised points: methods x allocations x layer sets x encodings of factors x budgets.
   std::vector<std::string> methods;
-  std::vector<std::string> allocations = {"uniform"};
-  std::vector<LayerSet> layer_sets;  // empty: all linears
+  std::vector<std::string> allocations;  // empty: each method's own
+  std::vector<LayerSet> layer_sets;      // empty: all linears
   std::vector<std::string> factor_encodings = {"bf16"};
   std::vector<double> keep, bits;
 

@@ -12,7 +12,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/tools/compress/compress_testing.h"
+#include "tests/tools/explore/predictable_text.h"
 #include "tools/cli/factorize_flags.h"
+#include "tools/compress/fingerprint.h"
+#include "tools/compress/search/measured_points.h"
 #include "tools/explore/plan.h"
 #include "tools/explore/words.h"
 
@@ -30,7 +33,7 @@ using testing::WriteWholeFile;
 
 class ExploreTest : public ::testing::Test {
  protected:
-  ExploreTest() : device_(*MakeCpuDevice({.num_threads = 2})) {
+  ExploreTest() : device_(*MakeCpuDevice({.num_threads = 1})) {
     WriteTinyModelWithTokenizer(model_, testing::TinyOptions());
     WriteWholeFile(calibration_, testing::TinyText(4000));
     WriteWholeFile(text_, testing::TinyText(1500, 11));
@@ -57,10 +60,10 @@ class ExploreTest : public ::testing::Test {
         .kv_dtype = [](const FactoredModel&) -> absl::StatusOr<DType> { return DType::kF32; },
         .texts = {{"near", text_}, {"far <&>", other_text_}},
         .context = 64,
-        .speed = {.prompt_tokens = 8, .new_tokens = 4, .repeat = 2}};
+        .speed = {.prompt_tokens = 8, .new_tokens = 4, .repeat = 0}};
     o.calibration = {.files = {calibration_}, .windows = 20, .window = 64};
     o.prune = false;
-    o.threads = 2;
+    o.threads = 1;
     return o;
   }
 
@@ -116,7 +119,9 @@ std::vector<std::vector<std::string>> ParseCsv(const std::string& text) {
 }
 
 TEST_F(ExploreTest, MeasuresEveryPointAndSaysWhatItIs) {
-  const auto result = Explore(Options(kSmall));
+  ExploreOptions options = Options(kSmall);
+  options.evaluator.speed.repeat = 1;
+  const auto result = Explore(options);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_TRUE(result->is_complete);
   ASSERT_EQ(result->points.size(), 6u);
@@ -265,7 +270,9 @@ TEST_F(ExploreTest, OtherTextsOrModelsAreOtherPoints) {
 }
 
 TEST_F(ExploreTest, CsvAndJsonAgree) {
-  ASSERT_TRUE(Explore(Options(kSmall)).ok());
+  ExploreOptions options = Options({.encodings = {"int8:g16", "int4:g16"}});
+  options.evaluator.speed.repeat = 2;
+  ASSERT_TRUE(Explore(options).ok());
   const auto rows = ParseCsv(Out("points.csv"));
   const nlohmann::json json = Json();
   ASSERT_EQ(rows.size(), json["points"].size() + 1);
@@ -298,26 +305,28 @@ TEST_F(ExploreTest, CsvAndJsonAgree) {
 }
 
 TEST_F(ExploreTest, PrunesWhatIsSmallerThanADominatedPoint) {
-  // int8 is nearly exact at a quarter of the size, which no rank is.
-  Axes axes{.methods = {"svd"}, .keep = {0.6, 0.4, 0.35}, .encodings = {"int8:g16"}};
-  ExploreOptions options = Options(axes);
+  // On this text every change of the model loses; int4 changes it less than any of these ranks.
+  WriteWholeFile(text_, testing::PredictableText(model_, *device_, /*count=*/16, /*length=*/64));
+  ExploreOptions options =
+      Options({.methods = {"svd"}, .keep = {0.6, 0.5, 0.4, 0.25}, .encodings = {"int4:g16"}});
   options.prune = true;
-  options.evaluator.speed.repeat = 0;
   const auto result = Explore(options);
   ASSERT_TRUE(result.ok()) << result.status();
-  // 0.6 is measured; at 0.35 of 32 bits a point would still be larger than int8 with its scales.
+  // 0.6 is measured and loses. At 0.4 of 16 bits a point would still be larger than int4 with its
+  // scales, 5 bits; at 0.25 it is smaller, and has to be measured.
   std::vector<std::string> pruned;
   for (const UnmeasuredPoint& p : result->unmeasured) {
     EXPECT_EQ(p.why, UnmeasuredPoint::Why::kPruned);
-    EXPECT_THAT(p.reason, HasSubstr("int8:g16"));
+    EXPECT_THAT(p.reason, HasSubstr("int4:g16"));
     pruned.push_back(p.name);
   }
-  EXPECT_THAT(pruned, ::testing::ElementsAre("svd 0.4", "svd 0.35"));
+  EXPECT_THAT(pruned, ::testing::ElementsAre("svd 0.5", "svd 0.4"));
+  EXPECT_EQ(result->measured, 4);
   options.prune = false;
   const auto all = Explore(options);
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->measured, 2);
-  EXPECT_EQ(all->reused, 3);
+  EXPECT_EQ(all->reused, 4);
 }
 
 TEST_F(ExploreTest, APointThatCannotBeMadeIsReportedAndOthersGoOn) {
@@ -366,21 +375,28 @@ TEST_F(ExploreTest, BadOptionsAreErrors) {
   options.points = {{.kind = PointKind::kFactorize, .name = "x", .factorize = {.method = "sdv"}}};
   EXPECT_THAT(Error(options), HasSubstr("sdv"));
   options = Options(kSmall);
-  WriteWholeFile(temp_ / "bad.json", "{\"linears\": [{\"linear\": 3}]}");
-  options.sensitivity_file = temp_ / "bad.json";
-  EXPECT_THAT(Error(options), HasSubstr("bad.json"));
+  WriteWholeFile(temp_ / "bad", "{}\n");
+  options.sensitivity_file = temp_ / "bad";
+  EXPECT_THAT(Error(options), HasSubstr("bad is no file of measured losses"));
 }
 
 TEST_F(ExploreTest, MeasuredSensitivitiesReplaceTheErrorsInTheHeatMap) {
   ExploreOptions options = Options({.encodings = {"int8:g16"}});
-  WriteWholeFile(temp_ / "s.json",
-                 R"([{"linear": "model.layers.0.mlp.up_proj", "ratio": 0.5, "loss": 3.25},
-                     {"linear": "model.layers.1.mlp.up_proj", "ratio": 0.5, "loss": 3.5}])");
-  options.sensitivity_file = temp_ / "s.json";
+  options.sensitivity_file = temp_ / "losses";
+  {
+    const auto digest = ModelFingerprint(**OpenCheckpoint(model_));
+    ASSERT_TRUE(digest.ok()) << digest.status();
+    auto points =
+        MeasuredPoints::Open(options.sensitivity_file, {.model_digest = *digest, .windows = 1});
+    ASSERT_TRUE(points.ok()) << points.status();
+    ASSERT_TRUE(points->Add({}, {3}).ok());
+    ASSERT_TRUE(points->Add({{"model.layers.0.mlp.up_proj", 6}}, {3.25}).ok());
+    ASSERT_TRUE(points->Add({{"model.layers.1.mlp.up_proj", 6}}, {3.5}).ok());
+  }
   ASSERT_TRUE(Explore(options).ok());
   const std::string html = Out("explore.html");
-  EXPECT_THAT(html, HasSubstr("loss 3.25"));
-  EXPECT_THAT(html, HasSubstr("cut to 0.5"));
+  EXPECT_THAT(html, HasSubstr("rank 6: loss rises by 0.25"));
+  EXPECT_THAT(html, HasSubstr("cut to 31% of its parameters"));  // 6 (32 + 48) / (32 x 48)
   EXPECT_EQ(Json()["sensitivity"].size(), 2u);
 }
 

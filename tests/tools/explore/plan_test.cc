@@ -60,6 +60,17 @@ TEST(PlanPointsTest, RecipesAreFlagsOfFactorize) {
   EXPECT_EQ(options->keep, 0.5);
 }
 
+// Methods have allocations of their own, which only a flag replaces.
+TEST(PlanPointsTest, AnAllocationIsOnlyNamedWhereItIsGiven) {
+  const auto own = PlanPoints({.methods = {"svd"}, .keep = {0.5}});
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_EQ((*own)[0].recipe, "--method svd --keep 0.5");
+  const auto uniform = PlanPoints({.methods = {"svd"}, .allocations = {"uniform"}, .keep = {0.5}});
+  ASSERT_TRUE(uniform.ok()) << uniform.status();
+  EXPECT_EQ((*uniform)[0].name, "svd uniform 0.5");
+  EXPECT_EQ((*uniform)[0].recipe, "--method svd --allocation uniform --keep 0.5");
+}
+
 TEST(PlanPointsTest, BadAxesAreErrors) {
   EXPECT_THAT(PlanError({.methods = {"svd"}}), HasSubstr("--keep"));
   EXPECT_THAT(PlanError({.keep = {0.5}}), HasSubstr("--methods"));
