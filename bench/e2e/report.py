@@ -35,7 +35,8 @@ def header(results):
     if suite:
         gguf = " --gguf MODEL.gguf" if suite == "smollm2" else f" --layers {results['layers']}"
         lines += ["", f"Made by `python bench/e2e/compare.py build/release/rankine --suite {suite}{gguf} "
-                      f"--out docs/benchmarks`."]
+                      f"--rounds {results['rounds']} --prompt-tokens {results['prompt_tokens']} "
+                      f"--new-tokens {results['new_tokens']} --out FOLDER`."]
     return lines if suite else lines[2:]
 
 
