@@ -142,7 +142,7 @@ std::string SpeedSection(const Exploration& e) {
   }
   if (dense <= 0) return "";
   ScatterChart chart{.label = "Perplexity against decode speed",
-                     .x_title = "decode, tokens/s (ratio to dense side by side \u00d7 dense)",
+                     .x_title = "decode, tokens/s",
                      .y_title = absl::StrCat("perplexity on ", e.points.front().texts[0].text),
                      .y_most = MostPerplexity(e, 0),
                      .top_per_x = 1 / dense,
@@ -160,8 +160,9 @@ std::string SpeedSection(const Exploration& e) {
   }
   return absl::StrCat(
       "<section class=\"chart speed\"><h2>Loss against speed</h2><p>Lower and further right is "
-      "better. Each point was timed in turns with the dense model; its horizontal bar is the 95% "
-      "interval of that ratio.</p>",
+      "better. Each point was timed in turns with the dense model: its place is the ratio of the "
+      "two "
+      "times the dense model's own speed, its horizontal bar the ratio's 95% interval.</p>",
       LegendOf(e), WideAndNarrow(chart), "</section>\n");
 }
 

@@ -16,8 +16,7 @@ std::string Pixels(double value);
 // "3.1e6".
 std::string ShortNumber(double value);
 
-// Width of a text in pixels, from a sans-serif font's average letters; a little more than most
-// fonts take.
+// Width of a text in pixels in a wide sans-serif font; a little more than most take.
 double TextWidth(std::string_view text, double font_size);
 
 // Shortened with an ellipsis to that width.
