@@ -65,6 +65,19 @@ absl::StatusOr<ColMajor> SquareRoot(const ColMajor& h) {
   return ColMajor(solver.eigenvectors() * roots.asDiagonal());
 }
 
+// Falling; rounding below zero is zero.
+absl::StatusOr<std::vector<double>> EigenvaluesOf(const ColMajor& symmetric) {
+  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(symmetric, Eigen::EigenvaluesOnly);
+  if (solver.info() != Eigen::Success) {
+    return absl::InternalError("the eigenvalues of a Gram matrix did not converge");
+  }
+  std::vector<double> values;
+  for (int64_t k = symmetric.rows(); k-- > 0;) {
+    values.push_back(std::max(solver.eigenvalues()[k], 0.0));
+  }
+  return values;
+}
+
 // The r first left singular vectors of a tall y = W H^1/2, from its n x n Gram matrix.
 absl::StatusOr<ColMajor> LeftVectorsOfTall(const ColMajor& y, int64_t r) {
   const ColMajor gram = y.transpose() * y;
@@ -196,13 +209,21 @@ absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, con
       gram = y.transpose() * y;
     }
   }
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram, Eigen::EigenvaluesOnly);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError("the eigenvalues of a Gram matrix did not converge");
-  }
-  std::vector<double> values;
-  for (int64_t k = gram.rows(); k-- > 0;) values.push_back(std::max(solver.eigenvalues()[k], 0.0));
-  return values;
+  return EigenvaluesOf(gram);
+}
+
+absl::StatusOr<std::vector<double>> Eigenvalues(const Matrix64& symmetric) {
+  RK_CHECK(symmetric.rows == symmetric.cols);
+  return EigenvaluesOf(View(symmetric));
+}
+
+absl::StatusOr<Matrix64> RootOf(const Matrix64& h) {
+  RK_CHECK(h.rows == h.cols);
+  const auto root = SquareRoot(View(h));
+  if (!root.ok()) return root.status();
+  Matrix64 l(h.rows, h.cols);
+  View(l) = *root;
+  return l;
 }
 
 Matrix64 Transposed(const Matrix64& a) {
@@ -216,6 +237,15 @@ Matrix64 MatrixProduct(const Matrix64& a, const Matrix64& b) {
   Matrix64 c(a.rows, b.cols);
   View(c).noalias() = View(a) * View(b);
   return c;
+}
+
+absl::StatusOr<Matrix64> SolveSymmetric(const Matrix64& gram, const Matrix64& target) {
+  RK_CHECK(gram.rows == gram.cols && target.cols == gram.rows);
+  const auto u = SolveGram(View(gram), View(target).transpose());
+  if (!u.ok()) return u.status();
+  Matrix64 solution(target.rows, gram.rows);
+  View(solution) = u->transpose();
+  return solution;
 }
 
 absl::StatusOr<Matrix64> FitLeft(const Matrix64& target, const Matrix64& v, const Matrix64& h) {

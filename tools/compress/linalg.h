@@ -57,6 +57,19 @@ absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int
 // min(m, n) of them. Errors as WeightedSvd.
 absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, const Matrix64* h);
 
+// target gram^+, the least-squares answer of normal equations u gram = target [m, k]. gram [k, k]
+// is positive semidefinite; its directions below 1e-12 of the largest count as zero. kInternal: the
+// eigendecomposition, which a singular gram needs, did not converge.
+absl::StatusOr<Matrix64> SolveSymmetric(const Matrix64& gram, const Matrix64& target);
+
+// Eigenvalues of a symmetric positive semidefinite matrix, falling; rounding below zero is zero.
+// kInternal: no convergence.
+absl::StatusOr<std::vector<double>> Eigenvalues(const Matrix64& symmetric);
+
+// l with l l^T = h, symmetric positive semidefinite: Cholesky's, or eigenvectors times root
+// eigenvalues where h is singular. kInternal: no convergence.
+absl::StatusOr<Matrix64> RootOf(const Matrix64& h);
+
 // The u that makes u v nearest to the linear map whose products with the inputs are `target` =
 // E[y x^T] [m, n]: u = target v^T (v h v^T)^+, which minimises E|y - u v x|^2 where h = E[x x^T].
 // Directions of v h v^T below 1e-12 of the largest count as zero. Errors as WeightedSvd.
