@@ -150,14 +150,16 @@ class LayerRun {
 
   MethodInput InputOf(const Linear& linear) const {
     const std::string& name = linear.info->name;
-    MethodInput input{.name = name,
-                      .weight = &linear.weight,
-                      .moments = linear.moments,
-                      .bias = linear.bias.empty() ? nullptr : &linear.bias,
-                      .bias_tensor = linear.info->bias_tensor,
-                      .budget = input_.budgets.at(name),
-                      .encoding = job_.encoding,
-                      .settings = job_.settings};
+    MethodInput input{
+        .name = name,
+        .weight = &linear.weight,
+        .moments = linear.moments,
+        .bias = linear.bias.empty() ? nullptr : &linear.bias,
+        .bias_tensor = linear.info->bias_tensor,
+        .heads = HeadsOf(job_.checkpoint->config(), name, linear.weight.rows, linear.weight.cols),
+        .budget = input_.budgets.at(name),
+        .encoding = job_.encoding,
+        .settings = job_.settings};
     if (input_.prefix_statistics != nullptr) {
       input.prefix_moments = input_.prefix_statistics->Find(name);
     }

@@ -15,6 +15,7 @@
 #include "absl/types/span.h"
 #include "kernels/base/dtype.h"
 #include "runtime/factor/factored_matrix.h"
+#include "tools/compress/attention_heads.h"
 #include "tools/compress/linalg.h"
 #include "tools/compress/methods/budget.h"
 #include "tools/compress/methods/settings.h"
@@ -34,6 +35,8 @@ struct MethodInput {
   const std::vector<double>* fisher = nullptr;
   const std::vector<double>* bias = nullptr;  // of the linear as it is [m]; null = none
   std::string bias_tensor;                    // its name; empty = none
+  // Of an attention projection, from the model's config; absent = none that is known.
+  std::optional<AttentionHeads> heads;
   Budget budget;
   Encoding encoding = Encoding::Float(DType::kBF16);  // of the factors' large cores
   const MethodSettings* settings = nullptr;           // null = the method has no options

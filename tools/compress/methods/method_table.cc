@@ -11,18 +11,20 @@
 #include "tools/compress/methods/laser.h"
 #include "tools/compress/methods/lord.h"
 #include "tools/compress/methods/method.h"
+#include "tools/compress/methods/mpo.h"
 #include "tools/compress/methods/qlr.h"
 #include "tools/compress/methods/svd.h"
 #include "tools/compress/methods/svd_llm.h"
 #include "tools/compress/methods/svd_llm_update.h"
+#include "tools/compress/methods/tucker.h"
 
 namespace rankine {
 namespace {
 
 constexpr std::array kMethods = {
-    kSvdMethod,          kFwsvdMethod,   kAsvdMethod,   kSvdLlmMethod,
-    kSvdLlmUpdateMethod, kLordMethod,    kBolacoMethod, kBaselRankingMethod,
-    kQlrMethod,          kCalderaMethod, kLaserMethod,
+    kSvdMethod,   kFwsvdMethod,  kAsvdMethod,         kSvdLlmMethod, kSvdLlmUpdateMethod,
+    kLordMethod,  kBolacoMethod, kBaselRankingMethod, kQlrMethod,    kCalderaMethod,
+    kLaserMethod, kMpoMethod,    kTuckerMethod,
 };
 
 }  // namespace

@@ -19,7 +19,8 @@ absl::Status CheckValue(const MethodOption& option, const std::string& value) {
                          words.find(absl::StrCat(" ", value, " ")) != std::string::npos;
     if (option.words.empty() || allowed) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat(flag, " ", value, " is not one of:", words.substr(0, words.size() - 1)));
+        absl::StrCat(flag, " ", value, " is not one of:", words.substr(0, words.size() - 1), " (",
+                     std::string(option.help), ")"));
   }
   if (option.kind == MethodOption::Kind::kEncoding) {
     const auto encoding = ParseEncoding(value);
