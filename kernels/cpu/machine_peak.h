@@ -33,8 +33,8 @@ double MeasureReadBandwidth(Stream stream, int repeats = 5);
 enum class FlopKind : uint8_t { kF32, kBF16, kInt8 };
 
 // Operations per second (a multiply-add counts as two) of the fastest instruction that
-// this machine has for the kind (bf16 may be widened to f32), from registers, with all threads of the stream. Takes some 20 ms a
-// repeat.
+// this machine has for the kind (bf16 may be widened to f32), from registers, with all threads of
+// the stream. Takes some 20 ms a repeat.
 double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats = 3);
 
 }  // namespace rankine
