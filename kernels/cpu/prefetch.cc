@@ -7,8 +7,8 @@ struct Distances {
   int64_t few_rows, many_rows, block_row;  // bytes
 };
 
-// Measured with products_bench, 4096 x 4096. Zen 4, GB/s a thread of bf16 weights: 1 row 35 at 2
-// kB, 31 at 8 kB; 4 rows 20 and 32; 8 rows 15 and 27.
+// Measured by products_bench at 4096 x 4096, built with one distance after the other. Zen 4, GB/s a
+// thread of bf16 weights: 1 row 35 at 2 kB, 31 at 8 kB; 4 rows 20 and 32; 8 rows 15 and 27.
 constexpr Distances kAmd{2048, 8192, 1536};
 // Sapphire Rapids, one row, shares of the read bandwidth: bf16 weights 0.69 at 1 kB, 0.75 at 2,
 // 0.87 at 4, 0.84 at 8; int4 codes 0.58 at 0.5 kB, 0.67 at 1.5, 0.74 at 3, 0.80 at 6 and beyond.

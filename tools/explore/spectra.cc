@@ -13,6 +13,7 @@
 #include "tools/compress/linears.h"
 #include "tools/compress/slice_losses.h"
 #include "tools/explore/json_file.h"
+#include "tools/explore/spectra_json.h"
 
 namespace rankine {
 namespace {
@@ -39,18 +40,6 @@ Spectrum Sample(const std::string& linear, const std::vector<double>& losses) {
   return spectrum;
 }
 
-Json ToJson(const std::vector<Spectrum>& spectra) {
-  Json json = Json::array();
-  for (const Spectrum& s : spectra) {
-    json.push_back({{"linear", s.linear},
-                    {"largest_rank", s.largest_rank},
-                    {"rank_99", s.rank_99},
-                    {"index", s.index},
-                    {"share", s.share}});
-  }
-  return json;
-}
-
 // Absent where the file does not hold them.
 std::optional<std::vector<Spectrum>> ReadCached(const SpectraArgs& args) {
   const auto json = ReadKeyedJson(args.cache_path, args.key);
@@ -71,6 +60,18 @@ std::optional<std::vector<Spectrum>> ReadCached(const SpectraArgs& args) {
 }
 
 }  // namespace
+
+Json SpectraJson(const std::vector<Spectrum>& spectra) {
+  Json json = Json::array();
+  for (const Spectrum& s : spectra) {
+    json.push_back({{"linear", s.linear},
+                    {"largest_rank", s.largest_rank},
+                    {"rank_99", s.rank_99},
+                    {"index", s.index},
+                    {"share", s.share}});
+  }
+  return json;
+}
 
 absl::StatusOr<std::vector<Spectrum>> SpectraOf(const SpectraArgs& args) {
   if (auto cached = ReadCached(args)) return *std::move(cached);
@@ -98,7 +99,7 @@ absl::StatusOr<std::vector<Spectrum>> SpectraOf(const SpectraArgs& args) {
       spectra.push_back(Sample(members[i]->name, losses[i]));
     }
   }
-  RK_RETURN_IF_ERROR(WriteKeyedJson(args.cache_path, args.key, ToJson(spectra)));
+  RK_RETURN_IF_ERROR(WriteKeyedJson(args.cache_path, args.key, SpectraJson(spectra)));
   return spectra;
 }
 

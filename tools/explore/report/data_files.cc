@@ -11,6 +11,7 @@
 #include "tools/explore/json_file.h"
 #include "tools/explore/point_json.h"
 #include "tools/explore/report/report.h"
+#include "tools/explore/spectra_json.h"
 
 namespace rankine {
 namespace {
@@ -74,18 +75,6 @@ Cells CellsOf(const PointResult& p, bool on_size_frontier, bool on_speed_frontie
   cells.emplace_back("on size frontier", on_size_frontier ? "1" : "0");
   cells.emplace_back("on speed frontier", on_speed_frontier ? "1" : "0");
   return cells;
-}
-
-Json SpectraJson(const std::vector<Spectrum>& spectra) {
-  Json json = Json::array();
-  for (const Spectrum& s : spectra) {
-    json.push_back({{"linear", s.linear},
-                    {"largest_rank", s.largest_rank},
-                    {"rank_99", s.rank_99},
-                    {"index", s.index},
-                    {"share", s.share}});
-  }
-  return json;
 }
 
 }  // namespace
