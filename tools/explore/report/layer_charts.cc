@@ -67,14 +67,19 @@ std::vector<const PointResult*> PointsToDraw(const Exploration& e) {
   return chosen;
 }
 
-// The smallest of the factorised points that has factored everything; of several of nearly one size
-// that with the least error. Null: none has errors.
-const PointResult* MostCompressed(const Exploration& e) {
+bool ChangesEveryLinear(const PointResult& p) {
+  return std::all_of(p.linears.begin(), p.linears.end(),
+                     [](const LinearError& linear) { return linear.relative_error > 0; });
+}
+
+// The smallest of the factorised points that change every linear, where `every` asks for that; of
+// several of nearly one size that with the least error. Null: there is none.
+const PointResult* MostCompressed(const Exploration& e, bool every) {
   constexpr double kSameSize = 1.05;
   const PointResult* best = nullptr;
   for (const PointKind kind : {PointKind::kFactorize, PointKind::kEncode, PointKind::kBaseline}) {
     for (const PointResult& p : e.points) {
-      if (p.kind != kind || !HasErrors(p)) continue;
+      if (p.kind != kind || !HasErrors(p) || (every && !ChangesEveryLinear(p))) continue;
       const auto bytes = [](const PointResult& q) {
         return static_cast<double>(q.size.linear_bytes);
       };
@@ -89,6 +94,12 @@ const PointResult* MostCompressed(const Exploration& e) {
     if (best != nullptr) return best;
   }
   return best;
+}
+
+// A point that leaves no linear as it is says most; any other where there is none.
+const PointResult* MostCompressed(const Exploration& e) {
+  const PointResult* all = MostCompressed(e, /*every=*/true);
+  return all != nullptr ? all : MostCompressed(e, /*every=*/false);
 }
 
 std::string WideAndNarrow(const LineChart& chart) {
