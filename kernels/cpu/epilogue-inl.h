@@ -117,7 +117,22 @@ void EpilogueRow(const EpilogueArgs& args, const float* c, int64_t base, bool pl
 // the place of a row.
 struct Piece {
   int64_t offset = 0, from = 0, count = 0;
+#if HWY_TARGET != HWY_AVX2
+  // The lanes: made once a block, not once a row.
+  hn::Mask<DF> lanes;
+  hn::Mask<DH> lanes16;
+#endif
 };
+
+HWY_INLINE Piece MakePiece(int64_t offset, int64_t from, int64_t count) {
+  Piece piece{.offset = offset, .from = from, .count = count};
+#if HWY_TARGET != HWY_AVX2
+  const auto begin = static_cast<size_t>(from), end = static_cast<size_t>(from + count);
+  piece.lanes = hn::AndNot(hn::FirstN(DF(), begin), hn::FirstN(DF(), end));
+  piece.lanes16 = hn::AndNot(hn::FirstN(DH(), begin), hn::FirstN(DH(), end));
+#endif
+  return piece;
+}
 
 // The pieces of a block for runs of at least kMinPieceRun columns.
 struct Pieces {
@@ -128,7 +143,8 @@ struct Pieces {
     const int64_t end = std::min(product.weights.n, column + kBlockRows);
     for (int64_t at = column; at < end; ++count) {
       const int64_t here = std::min(end - at, product.run - at % product.run);
-      pieces[count] = {at / product.run * product.run_stride + at % product.run, at - column, here};
+      pieces[count] =
+          MakePiece(at / product.run * product.run_stride + at % product.run, at - column, here);
       at += here;
     }
   }
@@ -146,18 +162,15 @@ HWY_INLINE void StorePiece(const Product& product, int64_t index, const VF* valu
 #else
 HWY_INLINE void StorePiece(const Product& product, int64_t index, const VF* value,
                            const Piece& piece) {
-  const auto from = static_cast<size_t>(piece.from);
-  const auto end = static_cast<size_t>(piece.from + piece.count);
   if (product.y.dtype == DType::kBF16) {
-    const auto mask = hn::AndNot(hn::FirstN(DH(), from), hn::FirstN(DH(), end));
-    hn::BlendedStore(RoundBF16(*value), mask, DH(),
+    hn::BlendedStore(RoundBF16(*value), piece.lanes16, DH(),
                      static_cast<uint16_t*>(product.y.data) + index - piece.from);
     return;
   }
-  const auto mask = hn::AndNot(hn::FirstN(DF(), from), hn::FirstN(DF(), end));
   float* y = static_cast<float*>(product.y.data) + index - piece.from;
-  const VF sum = product.accumulate ? hn::Add(*value, hn::MaskedLoad(mask, DF(), y)) : *value;
-  hn::BlendedStore(sum, mask, DF(), y);
+  const VF sum =
+      product.accumulate ? hn::Add(*value, hn::MaskedLoad(piece.lanes, DF(), y)) : *value;
+  hn::BlendedStore(sum, piece.lanes, DF(), y);
 }
 #endif
 
@@ -165,7 +178,7 @@ HWY_INLINE void StorePiece(const Product& product, int64_t index, const VF* valu
 // are run_stride apart, often a large power of two that one set of the cache must hold; and what
 // divides is done once a block.
 void EpilogueRuns(const EpilogueArgs& args) {
-  const Product& product = *args.product;
+  const Product product = *args.product;  // a copy, which stores to y can't change
   const int64_t rows = product.rows_per_token;
   const int64_t first_token = args.first_row / rows, first_row = args.first_row % rows;
   for (int64_t b = 0; b < args.blocks; ++b) {

@@ -23,6 +23,14 @@ int64_t ContractionPlan::weight_bytes() const {
   return total;
 }
 
+int64_t ContractionPlan::operations_per_token() const {
+  int64_t total = 0;
+  for (const PlanStep& step : steps) {
+    for (const PlanProduct& p : step.products) total += 2 * p.multiply_adds_per_token();
+  }
+  return total;
+}
+
 int64_t ContractionPlan::workspace_bytes(int64_t num_tokens) const {
   return std::min(num_tokens, pass_tokens) * workspace_token_bytes +
          static_cast<int64_t>(intermediates.size()) * kPlanSlackBytes;
@@ -56,6 +64,8 @@ StepCost ContractionPlan::CostOf(const PlanStep& step, int64_t num_tokens,
     cost.activation_bytes += num_tokens * e.rows *
                              (RowBytes(SlotDType(e.x), e.columns) +
                               (e.accumulate ? 2 : 1) * RowBytes(SlotDType(e.y), e.columns));
+    if (step.kind == StepKind::kPermute)
+      cost.compute_seconds += GatherSeconds(num_tokens * e.rows * e.columns, profile);
   }
   return cost;
 }

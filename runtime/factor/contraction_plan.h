@@ -116,6 +116,8 @@ struct ContractionPlan {
   std::vector<std::string> fixed_rank;
 
   int64_t weight_bytes() const;
+  // Multiplications and additions of the products.
+  int64_t operations_per_token() const;
   // Of the workspace that Run takes for that many tokens.
   int64_t workspace_bytes(int64_t num_tokens) const;
   DType SlotDType(int slot) const;

@@ -117,13 +117,14 @@ bool Search::TryLayouts(size_t index, const LoweredStep& base) {
   for (int leg = 0; leg < static_cast<int>(legs_.names.size()); ++leg) {
     if (stages_[index].step->added >> leg & 1) added.push_back(leg);
   }
-  do {  // added is sorted: all permutations
-    // Without rows front and back are the same thing.
-    const size_t most = base.row_legs.empty() ? 0 : added.size();
-    for (size_t back = 0; back <= most; ++back) {
+  // Without rows front and back are the same thing. Most legs behind first: the longer the run, the
+  // fewer pieces the kernels store; with none behind, they transpose.
+  const size_t most = base.row_legs.empty() ? 0 : added.size();
+  for (size_t back = most + 1; back-- > 0;) {
+    do {  // added is sorted: all permutations
       if (TryLayout(index, base, added, added.size() - back)) return true;
-    }
-  } while (std::next_permutation(added.begin(), added.end()));
+    } while (std::next_permutation(added.begin(), added.end()));
+  }
   return false;
 }
 

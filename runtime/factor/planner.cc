@@ -35,6 +35,13 @@ int CountSteps(const Lowering& lowering, const PlannerOptions& options) {
   return count;
 }
 
+// Of a pass that reads and writes elements of f32.
+double PassSeconds(int64_t elements, bool gathers, const DeviceProfile& profile) {
+  StepCost cost{.activation_bytes = elements * 2 * 4};
+  if (gathers) cost.compute_seconds = GatherSeconds(elements, profile);
+  return cost.Seconds(profile);
+}
+
 double Seconds(const Term& term, const Lowering& lowering, const PlannerOptions& options,
                int64_t tokens) {
   double total = 0;
@@ -48,14 +55,14 @@ double Seconds(const Term& term, const Lowering& lowering, const PlannerOptions&
         {.n = step.n, .k = step.k, .rows = tokens * step.rows, .run = step.run, .x = x},
         options.profile);
     total += cost.Seconds(options.profile);
-    const int passes = (step.gathers ? 1 : 0) + (Converts(lowering, i, options) ? 1 : 0);
-    total += passes * StepCost{.activation_bytes = tokens * 2 * 4 * step.rows * step.k}.Seconds(
-                          options.profile);
+    const int64_t elements = tokens * step.rows * step.k;
+    if (step.gathers) total += PassSeconds(elements, /*gathers=*/true, options.profile);
+    if (Converts(lowering, i, options))
+      total += PassSeconds(elements, /*gathers=*/false, options.profile);
   }
   if (lowering.gathers_output) {
-    total +=
-        StepCost{.activation_bytes = tokens * 2 * 4 * lowering.steps.back().out_elements()}.Seconds(
-            options.profile);
+    const int64_t elements = tokens * lowering.steps.back().out_elements();
+    total += PassSeconds(elements, /*gathers=*/true, options.profile);
   }
   return total;
 }

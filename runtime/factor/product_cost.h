@@ -19,11 +19,19 @@ struct ProductShape {
   DType x = DType::kF32;
 };
 
+// 16 elements that are moved one by one take as long as so many stores of 16.
+inline constexpr int64_t kPiecesOfColumns = 4;
+
+inline double GatherSeconds(int64_t elements, const DeviceProfile& profile) {
+  const auto vectors = static_cast<double>((elements + kBlockRows - 1) / kBlockRows);
+  return vectors * kPiecesOfColumns * profile.store_seconds;
+}
+
 inline double ProductSeconds(const ProductShape& p, const DeviceProfile& profile) {
   // Columns that a block-encoded core's codes and a float core's pairs are padded to.
   const int64_t k = RoundUp(p.k, p.x == DType::kI8 ? 64 : 2), n = RoundUp(p.n, kBlockRows);
-  // A single column is stored over rows, which follow each other.
-  int64_t pieces = 1;
+  // Single columns are stored over rows: 16 outputs are loaded one by one.
+  int64_t pieces = p.run == 1 ? kPiecesOfColumns : 1;
   if (p.run > 1 && p.run % kBlockRows != 0)
     pieces = p.run > kBlockRows ? 2 : (kBlockRows + p.run - 1) / p.run;
   const auto vectors = static_cast<double>(p.rows * (n / kBlockRows) * pieces);
