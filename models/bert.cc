@@ -211,6 +211,12 @@ int64_t BertModel::weight_bytes_per_token() const {
   return total;
 }
 
+int64_t BertModel::operations_per_token() const {
+  int64_t total = 0;
+  for (const LinearGroup* group : groups()) total += group->plan().operations_per_token();
+  return total;
+}
+
 int64_t BertModel::weight_bytes() const {
   const auto bytes = [](const BertNorm& norm) { return norm.weight.bytes() + norm.bias.bytes(); };
   int64_t total = words_.weight_bytes() + positions_.weight_bytes() + types_.weight_bytes() +

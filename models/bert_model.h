@@ -62,6 +62,7 @@ class BertModel : public FactoredModel {
   MatrixView Head(const BatchInput& batch, Workspace& workspace) const override;
   int64_t weight_bytes() const override;
   int64_t weight_bytes_per_token() const override;
+  int64_t operations_per_token() const override;
   std::vector<const LinearGroup*> groups() const override;
 
  private:

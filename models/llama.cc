@@ -190,6 +190,12 @@ int64_t LlamaModel::weight_bytes_per_token() const {
   return total;
 }
 
+int64_t LlamaModel::operations_per_token() const {
+  int64_t total = 0;
+  for (const LinearGroup* group : groups()) total += group->plan().operations_per_token();
+  return total;
+}
+
 int64_t LlamaModel::weight_bytes() const {
   int64_t total = final_norm_.bytes();
   for (const LinearGroup* group : groups()) total += group->weight_bytes();

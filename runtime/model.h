@@ -77,6 +77,8 @@ class Model {
   // Bytes of weights held in memory, and bytes of weights read to decode one token.
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t weight_bytes_per_token() const = 0;
+  // Multiplications and additions with weights to decode one token; attention is not counted.
+  virtual int64_t operations_per_token() const = 0;
 };
 
 // Embed, every layer, Head; an empty view when the batch wants no logits (a prompt's middle chunk).

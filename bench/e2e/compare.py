@@ -74,12 +74,19 @@ def describe(entry, engines, samples, failed):
     if entry.label in failed:
         return {**result, "error": failed[entry.label]}
     made = engines[entry.label].report
-    keys = ("weight_bytes_per_token", "kv_bytes_per_token", "resident_bytes", "compute", "kv_dtype")
+    keys = ("weight_bytes_per_token", "operations_per_token", "kv_bytes_per_token", "resident_bytes", "compute", "kv_dtype")
     return {**result, **{key: made[key] for key in keys if key in made}, "samples": samples[entry.label]}
 
 
-def summarise(group):
-    """Adds medians, and ratios to the baseline of the same round, to each entry that has samples."""
+def roofline_seconds(entry, peaks):
+    """The least time of a token: the worse of its bytes over the bandwidth and its operations over the peak."""
+    operations = entry["operations_per_token"] / peaks[entry["compute"]]
+    return max(entry["weight_bytes_per_token"] / entry["read_bandwidth_bytes_per_second"], operations)
+
+
+def summarise(group, peaks=None):
+    """Adds medians, and ratios to the baseline of the same round, to each entry that has samples. `peaks`: operations
+    per second by the type of the activations."""
     by_label = {entry["label"]: entry for entry in group["entries"]}
     base = by_label[group["baseline"]]
     for entry in group["entries"]:
@@ -94,6 +101,9 @@ def summarise(group):
                                                       [s[key] for s in base["samples"]])
         if "weight_bytes_per_token" in entry and "weight_bytes_per_token" in base:
             entry["bytes_ratio"] = base["weight_bytes_per_token"] / entry["weight_bytes_per_token"]
+    for entry in group["entries"]:
+        if peaks and group["by_bytes"] and "error" not in entry and "error" not in base:
+            entry["roofline_ratio"] = roofline_seconds(base, peaks) / roofline_seconds(entry, peaks)
     return group
 
 
@@ -113,10 +123,13 @@ def run_suite(name, args, models, settings):
     groups = selected(list(suites.SUITES[name](models, args.layers)), args.only)
     if not groups:
         return None
+    peaks = roofline(args.rankine, args.threads)
+    by_type = peaks["rows"][-1]["operations_per_second"] if peaks else None
     results = {"suite": name, "layers": args.layers, "threads": args.threads, "rounds": args.rounds,
                "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
-               "cpu": report.cpu_name(), "roofline": roofline(args.rankine, args.threads),
-               "groups": [summarise(run_group(group, args.rankine, settings, args.rounds)) for group in groups]}
+               "cpu": report.cpu_name(), "roofline": peaks,
+               "groups": [summarise(run_group(group, args.rankine, settings, args.rounds), by_type)
+                          for group in groups]}
     if args.out:
         report.write(results, args.out)
     print(report.markdown(results))

@@ -42,7 +42,7 @@ def header(results):
 
 def row(entry, group):
     if "error" in entry:
-        return [entry["label"], entry["error"]] + [""] * (7 if group["by_bytes"] else 5)
+        return [entry["label"], entry["error"]] + [""] * (8 if group["by_bytes"] else 5)
     weights = entry.get("weight_bytes_per_token")
     bandwidth = entry.get("read_bandwidth_bytes_per_second")
     share = f"{entry['bandwidth_share']:.0%} of {bandwidth / 1e9:.1f}" if bandwidth else ""
@@ -53,6 +53,8 @@ def row(entry, group):
         of_bytes = entry.get("bytes_ratio")
         gain = entry["decode_ratio"][0] / of_bytes if of_bytes and "decode_ratio" in entry else None
         cells += [f"{of_bytes:.2f}" if of_bytes else "", f"{gain:.2f}" if gain else ""]
+        of_roofline = entry.get("roofline_ratio")
+        cells += [f"{entry['decode_ratio'][0] / of_roofline:.2f}" if of_roofline else ""]
     return cells
 
 
@@ -60,7 +62,7 @@ def table(group):
     titles = ["", "MB/token", "prefill/s", f"ratio to {group['baseline']}", "decode/s",
               f"ratio to {group['baseline']}", "of bandwidth, GB/s"]
     if group["by_bytes"]:
-        titles += ["byte ratio", "speed-up / byte ratio"]
+        titles += ["byte ratio", "speed-up / byte ratio", "speed-up / roofline's"]
     lines = [f"## {group['title']}", "", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     return lines + ["| " + " | ".join(row(entry, group)) + " |" for entry in group["entries"]]
 

@@ -35,12 +35,10 @@ def batches(title, path):
     return Group(title, entries, "1 sequence")
 
 
-def factored(title, folder, encode, forms, baseline_flags=None):
-    """Random folders of the same shape in several forms; the first is dense."""
-    dense = baseline_flags or ["--encode", encode]
-    entries = [Entry(f"dense {dense[1]}", "Rankine", lambda: folder(*dense))]
-    for label, flags in forms:
-        entries.append(Entry(label, "Rankine", lambda flags=flags: folder(*flags)))
+def factored(title, folder, encode, forms, flags=()):
+    """Random folders of the same shape in several forms against the dense one in `encode`; `flags` of the runs."""
+    entries = [Entry(label, "Rankine", lambda form=form: folder(*form), list(flags))
+               for label, form in [(f"dense {encode}", ["--encode", encode]), *forms]]
     return Group(title, entries, entries[0].label, by_bytes=True)
 
 
@@ -52,14 +50,20 @@ MPO_FORMS = [(f"MPO, {sites} cores, bond {bond}",
              for sites in ("2", "3") for bond in ("32", "64", "100")]
 
 
+# Dense forms of all matrices may be made.
+FASTEST = ["--plan", "fastest", "--extra-weight-bytes", str(64 << 30)]
+
+
 def qlr(label, encode, rank, factor_encode="bf16"):
     return label, ["--form", "qlr", "--encode", encode, "--rank", rank, "--factor-encode", factor_encode]
 
 
-QLR_FORMS = [("dense int4:g64", ["--encode", "int4:g64"]),
-             qlr("int4 + L R (r 64, bf16)", "int4:g64", "64"),
-             qlr("int4 + L R (r 64, int8)", "int4:g64", "64", "int8:g64"),
-             qlr("int2 + L R (r 64, int4)", "int2:g64", "64", "int4:g64")]
+SUMS = [qlr("int4 + L R (r 64, bf16)", "int4:g64", "64"),
+        qlr("int4 + L R (r 64, int8)", "int4:g64", "64", "int8:g64"),
+        qlr("int2 + L R (r 64, int4)", "int2:g64", "64", "int4:g64")]
+SUMS_AGAINST_BF16 = [("dense int4:g64", ["--encode", "int4:g64"]), *SUMS]
+SUMS_AGAINST_INT4 = [*SUMS, ("dense e8p", ["--encode", "e8p"]),
+                     qlr("e8p + L R (r 64, int4)", "e8p", "64", "int4:g64")]
 
 
 def smollm2(models, _layers):
@@ -83,7 +87,11 @@ def llama_2_7b(models, layers):
     yield batches(f"{name}, Q4_0, sequences decoded together", lambda: models.random_gguf(shape, layers, "Q4_0"))
     yield factored(f"{name}, factored in bf16", folder, "bf16", RANK_FORMS)
     yield factored(f"{name}, MPO in bf16", folder, "bf16", MPO_FORMS)
-    yield factored(f"{name}, Q + L R against dense bf16", folder, "bf16", QLR_FORMS)
+    yield factored(f"{name}, MPO in bf16, the fastest plans", folder, "bf16", MPO_FORMS, FASTEST)
+    yield factored(f"{name}, Q + L R against dense bf16", folder, "bf16", SUMS_AGAINST_BF16)
+    for n in (1, 4, 16):
+        yield factored(f"{name}, Q + L R against dense int4, {n} at once", folder, "int4:g64", SUMS_AGAINST_INT4,
+                       ["--sequences", str(n)])
 
 
 SUITES = {"smollm2": smollm2, "llama-2-7b": llama_2_7b}

@@ -44,24 +44,33 @@ class CompareTest(unittest.TestCase):
         self.assertGreater(half["bytes_ratio"], 1)
         self.assertIn("rank 100000", bad["error"])
 
+    def test_the_roofline_is_the_worse_of_bytes_and_operations(self):
+        entry = {"weight_bytes_per_token": 3e9, "operations_per_token": 4e9, "compute": "bf16",
+                 "read_bandwidth_bytes_per_second": 1e9}
+        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 2e9}), 3)
+        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 1e9}), 4)
+
     def test_tables_and_charts_show_every_entry(self):
         def sample(speed):
-            return {"prefill_tokens_per_second": 10.0 * speed, "decode_tokens_per_second": speed}
+            return {"prefill_tokens_per_second": 10.0 * speed, "decode_tokens_per_second": speed,
+                    "bandwidth_share": 0.5, "read_bandwidth_bytes_per_second": 1e9}
         results = {"suite": "smollm2", "layers": 8, "threads": 2, "rounds": 2, "prompt_tokens": 5, "new_tokens": 4,
                    "cpu": "a <cpu>", "roofline": None, "groups": [compare.summarise(
                        {"title": "T & U", "baseline": "peer", "by_bytes": True, "entries": [
                            {"label": "ours", "engine": "Rankine", "weight_bytes_per_token": 5e6,
+                            "operations_per_token": 1e6, "compute": "bf16",
                             "samples": [sample(30.0), sample(60.0)]},
                            {"label": "peer", "engine": "llama.cpp", "weight_bytes_per_token": 1e7,
+                            "operations_per_token": 1e6, "compute": "bf16",
                             "samples": [sample(10.0), sample(20.0)]},
-                           {"label": "third", "engine": "PyTorch", "error": "it broke"}]})]}
+                           {"label": "third", "engine": "PyTorch", "error": "it broke"}]}, {"bf16": 1.25e8})]}
         with tempfile.TemporaryDirectory() as folder:
             report.write(results, folder)
             report.rewrite(folder)  # what is there says the same
             text = pathlib.Path(folder, "smollm2.md").read_text()
             svg = xml.etree.ElementTree.parse(pathlib.Path(folder, "smollm2.svg"))
             self.assertEqual(json.loads(pathlib.Path(folder, "smollm2.json").read_text()), results)
-        self.assertIn("| ours | 5.0 | 450.0 | 3.00 [3.00, 3.00] | 45.0 | 3.00 [3.00, 3.00] |  | 2.00 | 1.50 |", text)
+        self.assertIn("| ours | 5.0 | 450.0 | 3.00 [3.00, 3.00] | 45.0 | 3.00 [3.00, 3.00] | 50% of 1.0 | 2.00 | 1.50 | 2.40 |", text)
         self.assertIn("it broke", text)
         drawn = " ".join(element.text or "" for element in svg.iter())
         for word in ("T & U", "ours", "peer", "third", "45.0 (3.00 x)", "not run"):

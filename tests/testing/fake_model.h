@@ -47,6 +47,7 @@ class FakeModel final : public Model {
   MatrixView Head(const BatchInput& batch, Workspace& workspace) const override;
   int64_t weight_bytes() const override { return 0; }
   int64_t weight_bytes_per_token() const override { return 0; }
+  int64_t operations_per_token() const override { return 0; }
 
  private:
   FakeModelOptions options_;

@@ -49,6 +49,7 @@ struct BenchResult {
   double prefill_tokens_per_second = 0;  // medians
   double decode_tokens_per_second = 0;
   int64_t weight_bytes_per_token = 0;
+  int64_t operations_per_token = 0;  // with weights
   // Read for one token of a decode step, on average over the new tokens.
   double kv_bytes_per_token = 0;
   // Of one step of all sequences: weights plus KV read per second over the read bandwidth of the

@@ -106,9 +106,10 @@ class CliTest(unittest.TestCase):
         for model in report["models"]:
             for key in ("prefill_tokens_per_second", "decode_tokens_per_second", "bandwidth_share", "resident_bytes"):
                 self.assertGreater(model[key], 0, key)
-            # All linears and the tied output matrix, two bytes each.
-            self.assertEqual(model["weight_bytes_per_token"], 2 * (49152 * 576 + 30 * (
-                2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)))
+            # All linears and the tied output matrix, two bytes and two operations each.
+            weights = 49152 * 576 + 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)
+            self.assertEqual(model["weight_bytes_per_token"], 2 * weights)
+            self.assertEqual(model["operations_per_token"], 2 * weights)
 
     def test_bench_on_request_gives_a_sample_for_each_line(self):
         result = run("bench", MODEL, "--prompt-tokens", "8", "--new-tokens", "2", "--sequences", "3", "--json",
