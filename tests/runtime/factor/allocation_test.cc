@@ -28,6 +28,13 @@ void* operator new(std::size_t size, std::align_val_t a) {
 void* operator new[](std::size_t size, std::align_val_t a) {
   return Counted(size, static_cast<std::size_t>(a));
 }
+// The nothrow forms (std::stable_sort's buffer) would otherwise be the sanitizer's own.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return Counted(size, alignof(std::max_align_t));
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return Counted(size, alignof(std::max_align_t));
+}
 // Inlined into a caller without operator new beside it, free looks mismatched to g++.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
