@@ -143,7 +143,10 @@ TEST_F(FactorizeEncodedTest, WhatIsNotFactoredStaysEncoded) {
   options.only_regex = "self_attn";
   const auto rest = Factorize(temp_ / "out", temp_ / "all", options);
   ASSERT_TRUE(rest.ok()) << rest.status();
-  for (const FactoredMatrix& m : (*OpenCheckpoint(temp_ / "all"))->factored()) {
+  const auto all = OpenCheckpoint(temp_ / "all");
+  ASSERT_TRUE(all.ok()) << all.status();
+  ASSERT_FALSE((*all)->factored().empty());
+  for (const FactoredMatrix& m : (*all)->factored()) {
     EXPECT_FALSE(IsDense(m)) << m.name;
   }
 }
