@@ -8,6 +8,7 @@
 
 #include "kernels/api/attention.h"
 #include "kernels/api/elementwise.h"
+#include "kernels/api/hadamard.h"
 #include "kernels/api/packed_core.h"
 #include "kernels/api/products.h"
 

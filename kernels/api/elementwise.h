@@ -51,21 +51,6 @@ struct ConvertArgs {
   MatrixView out;  // f32, bf16 or i8 [t, n]
 };
 
-// out = (H_p kron B) (signs * x) / sqrt(2^p): the randomised Hadamard transform (QuIP#, arXiv
-// 2402.04396), n = 2^p x b. H_p is Sylvester's matrix, applied by butterflies; B an orthogonal
-// block, absent for b = 1. With `transposed` its inverse: out = signs * ((H_p kron B^T) x) /
-// sqrt(2^p).
-inline constexpr int64_t kMaxHadamardBlock = 1024;
-
-struct HadamardArgs {
-  MatrixView x;                  // f32 or bf16 [t, n]
-  const float* signs = nullptr;  // [n]
-  const float* block = nullptr;  // [b, b] row-major, b <= kMaxHadamardBlock; null: b = 1
-  int64_t block_size = 1;        // b
-  bool transposed = false;
-  MatrixView out;  // f32 [t, n]; may be x when that is f32
-};
-
 // y = x (+ bias) (+ y): what output transforms leave for a plan's last step.
 struct AddArgs {
   MatrixView x;                 // f32 [t, n]

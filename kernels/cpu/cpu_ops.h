@@ -17,9 +17,13 @@ void FillProductsAvx512(OpTable* table);
 void FillProductsAvx512Vnni(OpTable* table);
 void FillProductsAvx512Bf16(OpTable* table);
 
-// rms_norm, silu_mul, convert, hadamard, permute, add
+// rms_norm, silu_mul, convert, permute, add
 void FillElementwiseAvx2(OpTable* table);
 void FillElementwiseAvx512(OpTable* table);
+
+// hadamard
+void FillHadamardAvx2(OpTable* table);
+void FillHadamardAvx512(OpTable* table);
 
 // layer_norm, gelu
 void FillLayerNormGeluAvx2(OpTable* table);

@@ -37,6 +37,7 @@ OpTable MakeAvx2() {
   FillPackingAvx2(&table);
   FillProductsAvx2(&table);
   FillElementwiseAvx2(&table);
+  FillHadamardAvx2(&table);
   FillLayerNormGeluAvx2(&table);
   FillAttentionAvx2(&table);
   return table;
@@ -47,6 +48,7 @@ OpTable MakeAvx512() {
   FillPackingAvx512(&table);
   FillProductsAvx512(&table);
   FillElementwiseAvx512(&table);
+  FillHadamardAvx512(&table);
   FillLayerNormGeluAvx512(&table);
   FillAttentionAvx512(&table);
   return table;

@@ -1,5 +1,5 @@
-// RMSNorm, SwiGLU's product and conversion, a row at a time. A row's result depends on the row and
-// the instruction set alone, never on the batch.
+// RMSNorm, SwiGLU's product, conversion and the like, a row at a time. A row's result depends on
+// the row and the instruction set alone, never on the batch.
 #include <algorithm>
 #include <cmath>
 
@@ -68,16 +68,6 @@ void SiluMulRows(const SiluMulArgs& args, int64_t begin, int64_t end) {
   }
 }
 
-// `count` values of a row of f32 or bf16, without touching what lies beyond.
-HWY_INLINE VF LoadValues(const MatrixView& x, int64_t row, int64_t i, size_t count) {
-  if (x.dtype == DType::kF32) return LoadUpTo(x.Row<float>(row) + i, count);
-  const BF16* from = x.Row<BF16>(row) + i;
-  if (count >= kLanes) return LoadWide(from);
-  alignas(64) float values[kLanes] = {};
-  for (size_t j = 0; j < count; ++j) values[j] = ToFloat(from[j]);
-  return hn::Load(DF(), values);
-}
-
 void ConvertRows(const ConvertArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     WriteRow(args.out, row,
@@ -100,64 +90,6 @@ void PermuteRows(const PermuteArgs& args, int64_t begin, int64_t end) {
   }
 }
 
-// Butterflies over the slow index of x[powers][b], in place: strides from the smallest up, so that
-// the order of additions is fixed.
-void Butterflies(float* x, int64_t powers, int64_t b) {
-  const DF d;
-  for (int64_t stride = b; stride < powers * b; stride *= 2) {
-    for (int64_t base = 0; base < powers * b; base += 2 * stride) {
-      float* low = x + base;
-      float* high = low + stride;
-      int64_t i = 0;
-      for (; i + kStep <= stride; i += kStep) {
-        const VF u = hn::LoadU(d, low + i), v = hn::LoadU(d, high + i);
-        hn::StoreU(hn::Add(u, v), d, low + i);
-        hn::StoreU(hn::Sub(u, v), d, high + i);
-      }
-      for (; i < stride; ++i) {
-        const float u = low[i], v = high[i];
-        low[i] = u + v;
-        high[i] = u - v;
-      }
-    }
-  }
-}
-
-// y = B x for each run of b (B^T with `transposed`); through `scratch` [b].
-void ApplyBlock(const HadamardArgs& args, float* x, int64_t n, float* scratch) {
-  const int64_t b = args.block_size;
-  for (int64_t base = 0; base < n; base += b) {
-    for (int64_t i = 0; i < b; ++i) {
-      float sum = 0;
-      for (int64_t j = 0; j < b; ++j) {
-        sum += (args.transposed ? args.block[j * b + i] : args.block[i * b + j]) * x[base + j];
-      }
-      scratch[i] = sum;
-    }
-    std::copy(scratch, scratch + b, x + base);
-  }
-}
-
-void HadamardRows(const HadamardArgs& args, int64_t begin, int64_t end) {
-  const DF d;
-  const int64_t n = args.x.cols, powers = n / args.block_size;
-  const VF norm = hn::Set(d, 1.0f / std::sqrt(static_cast<float>(powers)));
-  for (int64_t row = begin; row < end; ++row) {
-    float* out = args.out.Row<float>(row);
-    StoreRow(out, n, [&](int64_t i, size_t count) HWY_ATTR {
-      const VF v = hn::Mul(LoadValues(args.x, row, i, count), norm);
-      return args.transposed ? v : hn::Mul(v, LoadUpTo(args.signs + i, count));
-    });
-    float scratch[kMaxHadamardBlock];
-    if (args.block != nullptr) ApplyBlock(args, out, n, scratch);
-    Butterflies(out, powers, args.block_size);
-    if (!args.transposed) continue;
-    StoreRow(out, n, [&](int64_t i, size_t count) HWY_ATTR {
-      return hn::Mul(LoadUpTo(out + i, count), LoadUpTo(args.signs + i, count));
-    });
-  }
-}
-
 // exp and a division make an element of silu_mul cost about four of the others.
 constexpr int64_t kSiluCost = 4;
 
@@ -174,14 +106,6 @@ void SiluMul(const SiluMulArgs& args, Stream stream) {
 void Convert(const ConvertArgs& args, Stream stream) {
   ForRows(stream, args.x.rows, args.x.cols,
           [&](int64_t begin, int64_t end) { ConvertRows(args, begin, end); });
-}
-
-void Hadamard(const HadamardArgs& args, Stream stream) {
-  const int64_t powers = args.x.cols / args.block_size;
-  RK_CHECK(powers * args.block_size == args.x.cols && (powers & (powers - 1)) == 0);
-  RK_CHECK(args.block_size <= kMaxHadamardBlock && args.out.dtype == DType::kF32);
-  ForRows(stream, args.x.rows, (16 + args.block_size) * args.x.cols,
-          [&](int64_t begin, int64_t end) { HadamardRows(args, begin, end); });
 }
 
 void Permute(const PermuteArgs& args, Stream stream) {
@@ -211,7 +135,6 @@ void FillElementwise(OpTable* table) {
   table->rms_norm = RmsNorm;
   table->silu_mul = SiluMul;
   table->convert = Convert;
-  table->hadamard = Hadamard;
   table->permute = Permute;
   table->add = Add;
 }

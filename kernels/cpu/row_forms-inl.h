@@ -24,6 +24,16 @@ namespace HWY_NAMESPACE {
 
 inline constexpr int64_t kStep = static_cast<int64_t>(kLanes);
 
+// `count` values of a row of f32 or bf16, without touching what lies beyond.
+HWY_INLINE VF LoadValues(const MatrixView& x, int64_t row, int64_t i, size_t count) {
+  if (x.dtype == DType::kF32) return LoadUpTo(x.Row<float>(row) + i, count);
+  const BF16* from = x.Row<BF16>(row) + i;
+  if (count >= kLanes) return LoadWide(from);
+  alignas(64) float values[kLanes] = {};
+  for (size_t j = 0; j < count; ++j) values[j] = ToFloat(from[j]);
+  return hn::Load(DF(), values);
+}
+
 // Stores value(i, count) at each vector of columns; beyond n come zeros, because every value()
 // loads zeros there.
 template <class T, class F>
@@ -39,6 +49,9 @@ HWY_INLINE void StoreRow(T* to, int64_t n, F&& value) {
 // Rounds a record's worth of values (zeros beyond the row's end) as quantized_rows.h says.
 inline void QuantizeRecord(const float* values, QuantizedRecord* record) {
   const DF d;
+  const hn::Rebind<int8_t, DF> d8;
+  const hn::Rebind<uint8_t, DF> du8;
+  const hn::Repartition<uint64_t, decltype(du8)> du64;
   VF largest = hn::Zero(d);
   for (int64_t i = 0; i < kRecordColumns; i += kStep) {
     largest = hn::Max(largest, hn::Abs(hn::LoadU(d, values + i)));
@@ -46,20 +59,21 @@ inline void QuantizeRecord(const float* values, QuantizedRecord* record) {
   const float max = Max(largest);
   record->scale = max / 127.0f;
   const VF inverse = hn::Set(d, max > 0 ? 127.0f / max : 0.0f);
-  int32_t sums[4];
-  for (int64_t part = 0; part < 4; ++part) {
-    auto sum = hn::Zero(DI());
-    for (int64_t i = part * 16; i < part * 16 + 16; i += kStep) {
-      const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, values + i), inverse));
-      const hn::Rebind<int8_t, DI> d8;
-      hn::StoreU(hn::DemoteTo(d8, hn::Max(code, hn::Set(DI(), -127))), d8, record->codes + i);
-      sum = hn::Add(sum, code);
-    }
-    sums[part] = -hn::GetLane(hn::SumOfLanes(DI(), sum));
-    record->minus_sums16[part] = sums[part];
+  alignas(64) uint64_t sums[kRecordColumns / 8];  // of 8 codes each, 128 added to every code
+  for (int64_t i = 0; i < kRecordColumns; i += kStep) {
+    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, values + i), inverse));
+    const auto codes = hn::Max(hn::DemoteTo(d8, rounded), hn::Set(d8, int8_t{-127}));
+    hn::StoreU(codes, d8, record->codes + i);
+    const auto shifted = hn::Xor(hn::BitCast(du8, codes), hn::Set(du8, uint8_t{128}));
+    hn::StoreU(hn::SumsOf8(shifted), du64, sums + i / 8);
   }
-  record->minus_sums32[0] = sums[0] + sums[1];
-  record->minus_sums32[1] = sums[2] + sums[3];
+  int32_t minus[4];
+  for (int64_t part = 0; part < 4; ++part) {
+    minus[part] = 16 * 128 - static_cast<int32_t>(sums[2 * part] + sums[2 * part + 1]);
+    record->minus_sums16[part] = minus[part];
+  }
+  record->minus_sums32[0] = minus[0] + minus[1];
+  record->minus_sums32[1] = minus[2] + minus[3];
   record->minus_sum64 = record->minus_sums32[0] + record->minus_sums32[1];
 }
 

@@ -124,8 +124,10 @@ double Sylvester(int64_t a, int64_t b) {
 
 void Hadamard(const HadamardArgs& args, Stream) {
   const int64_t n = args.x.cols, b = args.block_size, powers = n / b;
-  RK_CHECK(powers * b == n && (powers & (powers - 1)) == 0 && args.out.dtype == DType::kF32);
+  RK_CHECK(powers * b == n && (powers & (powers - 1)) == 0);
+  RK_CHECK(args.quantized.data == nullptr || (args.bias == nullptr && !args.accumulate));
   std::vector<double> x(n);
+  std::vector<float> values(n);
   for (int64_t row = 0; row < args.x.rows; ++row) {
     for (int64_t i = 0; i < n; ++i) {
       x[i] = static_cast<double>(At(args.x, row, i)) * (args.transposed ? 1.0f : args.signs[i]);
@@ -133,15 +135,17 @@ void Hadamard(const HadamardArgs& args, Stream) {
     for (int64_t i = 0; i < n; ++i) {
       double sum = 0;
       for (int64_t j = 0; j < n; ++j) {
-        const double block = args.block == nullptr ? 1.0
-                             : args.transposed     ? args.block[j % b * b + i % b]
-                                                   : args.block[i % b * b + j % b];
+        const double block = args.block == nullptr ? 1.0 : args.block[j % b * b + i % b];
         sum += Sylvester(i / b, j / b) * block * x[j];
       }
       sum /= std::sqrt(static_cast<double>(powers));
-      args.out.Row<float>(row)[i] = static_cast<float>(args.transposed ? sum * args.signs[i] : sum);
+      if (args.transposed) sum *= args.signs[i];
+      if (args.bias != nullptr) sum += args.bias[i];
+      if (args.accumulate) sum += args.out.Row<float>(row)[i];
+      values[i] = static_cast<float>(sum);
     }
-    for (int64_t i = n; i < RoundUp(n, kColumnPad); ++i) args.out.Row<float>(row)[i] = 0;
+    WriteRow(args.out, row, values);
+    WriteRow(args.quantized, row, values);
   }
 }
 

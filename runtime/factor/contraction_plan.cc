@@ -61,9 +61,14 @@ StepCost ContractionPlan::CostOf(const PlanStep& step, int64_t num_tokens,
   }
   if (step.kind != StepKind::kProducts) {
     const PlanElementwise& e = step.elementwise;
-    cost.activation_bytes += num_tokens * e.rows *
-                             (RowBytes(SlotDType(e.x), e.columns) +
-                              (e.accumulate ? 2 : 1) * RowBytes(SlotDType(e.y), e.columns));
+    int64_t row_bytes = RowBytes(SlotDType(e.x), e.columns);
+    if (!e.only_quantized)
+      row_bytes += (e.accumulate ? 2 : 1) * RowBytes(SlotDType(e.y), e.columns);
+    if (e.quantized >= 0) row_bytes += RowBytes(DType::kI8, e.columns);
+    cost.activation_bytes += num_tokens * e.rows * row_bytes;
+    if (step.kind == StepKind::kHadamard) {
+      cost.compute_seconds = HadamardSeconds(e.columns, e.block_size, num_tokens * e.rows, profile);
+    }
     if (step.kind == StepKind::kPermute)
       cost.compute_seconds += GatherSeconds(num_tokens * e.rows * e.columns, profile);
   }

@@ -74,10 +74,15 @@ struct PlanElementwise {
   int64_t y_column = 0;
   int sorted_columns_matrix = -1;  // the columns are this matrix's sorted leg
   int vector = -1;  // kHadamard: signs; kAdd: bias; kPermute: index into the group's index lists
-  int block = -1;   // kHadamard: index into the group's vectors
+  bool accumulate = false;  // kAdd
+  // kHadamard only. `block` and `bias`: indices into the group's vectors. Where y is the output, x
+  // is scratch that no other step reads.
+  int block = -1;
   int64_t block_size = 1;
   bool transposed = false;
-  bool accumulate = false;  // kAdd
+  int bias = -1;
+  int quantized = -1;           // a slot for y as i8
+  bool only_quantized = false;  // y is scratch
 };
 
 // One parallel region that ends in one barrier.

@@ -77,7 +77,7 @@ struct Transform {
   std::string tensor;
   // kHadamard where features is not a power of two: an orthogonal block [b, b], features = 2^p x b.
   std::string block_tensor;
-  // kHadamard: the inverse (HadamardArgs of kernels/api/elementwise.h).
+  // kHadamard: the inverse (HadamardArgs of kernels/api/hadamard.h).
   bool transposed = false;
 };
 

@@ -198,6 +198,11 @@ PlanElementwise Scheduler::ElementwiseOf(const PlanNode& node) const {
   e.x_column = values_[node.x].column;
   e.y = values_[node.y].slot;
   e.y_column = values_[node.y].column;
+  if (node.quantized >= 0) {
+    e.quantized = values_[node.quantized].slot;
+    e.only_quantized = std::none_of(nodes_.begin(), nodes_.end(),
+                                    [&](const PlanNode& reader) { return reader.x == node.y; });
+  }
   // A quantised rank: the product that reads it knows whose.
   for (const PlanNode& reader : nodes_) {
     if (node.kind == StepKind::kConvert && reader.kind == StepKind::kProducts &&
@@ -212,6 +217,7 @@ void Scheduler::AddLevel(int level) {
   for (const PlanNode& node : nodes_) {
     if (node.level != level || node.kind == StepKind::kProducts) continue;
     PlaceValue(&values_[node.y]);
+    if (node.quantized >= 0) PlaceValue(&values_[node.quantized]);
     PlanStep step{.kind = node.kind};
     step.elementwise = ElementwiseOf(node);
     out_.plan.steps.push_back(std::move(step));

@@ -40,7 +40,8 @@ struct VectorPart {
 
 struct VectorRecipe {
   int64_t size = 0;
-  float fill = 0;  // where there is no part
+  float fill = 0;           // where there is no part
+  bool transposed = false;  // a square matrix whose columns are wanted one behind the other
   std::vector<VectorPart> parts;
 };
 

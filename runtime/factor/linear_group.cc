@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/api/elementwise.h"
+#include "kernels/api/hadamard.h"
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
 
@@ -180,13 +181,21 @@ class PlanRunner {
 
   void Hadamard(const PlanStep& step) const {
     const PlanElementwise& e = step.elementwise;
-    device_.ops().hadamard({.x = X(step),
-                            .signs = vectors_[e.vector],
-                            .block = Vector(e.block, 0),
-                            .block_size = e.block_size,
-                            .transposed = e.transposed,
-                            .out = Y(step)},
-                           device_.stream());
+    HadamardArgs args{.x = X(step),
+                      .signs = vectors_[e.vector],
+                      .block = Vector(e.block, 0),
+                      .block_size = e.block_size,
+                      .transposed = e.transposed,
+                      .bias = Vector(e.bias, 0),
+                      .accumulate = Accumulates(e.y, false)};
+    if (e.quantized >= 0) args.quantized = slots_.Of(e.quantized);
+    if (e.only_quantized) {
+      args.scratch = Y(step);
+    } else {
+      args.out = Y(step);
+      if (e.y == kOutputSlot) args.scratch = args.x;
+    }
+    device_.ops().hadamard(args, device_.stream());
   }
 
   void Add(const PlanStep& step) const {

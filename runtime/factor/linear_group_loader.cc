@@ -9,7 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/api/elementwise.h"
+#include "kernels/api/hadamard.h"
 #include "kernels/base/check.h"
 #include "kernels/base/mutex.h"
 #include "kernels/cpu/thread_pool.h"
@@ -254,6 +254,7 @@ absl::Status LinearGroupLoader::AddForm(const std::vector<std::string>& orders,
     PlanElementwise& e = step.elementwise;
     if (e.vector >= 0) e.vector += step.kind == StepKind::kPermute ? first_list : first_vector;
     if (e.block >= 0) e.block += first_vector;
+    if (e.bias >= 0) e.bias += first_vector;
   }
   if (group_.plans_.empty()) {
     group_.choices_ = *std::move(choices);

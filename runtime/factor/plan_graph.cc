@@ -90,7 +90,13 @@ void PlanGraph::AddMatrix(int index) {
     return choice.terms[a].choice().num_steps < choice.terms[b].choice().num_steps;
   });
   for (const int term : order) sum = AddTerm(index, term, input, sum, term == order[0]);
-  if (transformed) AddTo(Transformed(m.output_transforms, sum), output, m.bias_tensor, false);
+  if (!transformed) return;
+  absl::Span<const Transform> transforms = m.output_transforms;
+  const Transform& last = transforms.back();
+  if (last.kind != Transform::Kind::kHadamard)
+    return AddTo(Transformed(transforms, sum), output, m.bias_tensor, false);
+  transforms.remove_suffix(1);
+  TransformInto(last, Transformed(transforms, sum), output, m);
 }
 
 int PlanGraph::AddPivotedTerm(int matrix, int term, int input) {
@@ -234,6 +240,12 @@ int PlanGraph::Converted(int value, DType dtype, bool wide, int64_t rows, int64_
   if (dtype == DType::kI8) result.stride = rows * QuantizedRowBytes(columns);
   if (wide && RoundUp(columns, kColumnPad) != padded && rows == 1)
     result.zero_from = RoundUp(columns, kColumnPad);
+  // Rows of whole records follow each other as one row does.
+  if (dtype == DType::kI8 &&
+      (rows == 1 || (columns % kRecordColumns == 0 && x_row_columns == columns))) {
+    const int quantized = QuantizedByTransform(value, result);
+    if (quantized >= 0) return memo->second = quantized;
+  }
   PlanNode node{.kind = StepKind::kConvert, .x = value};
   node.elementwise.rows = rows;
   node.elementwise.columns = columns;
@@ -243,7 +255,38 @@ int PlanGraph::Converted(int value, DType dtype, bool wide, int64_t rows, int64_
   return memo->second = Write(std::move(node));
 }
 
-int PlanGraph::Transformed(const std::vector<Transform>& transforms, int value) {
+int PlanGraph::QuantizedByTransform(int value, const PlanValue& form) {
+  for (PlanNode& node : nodes_) {
+    if (node.kind != StepKind::kHadamard || node.y != value || node.quantized >= 0) continue;
+    node.quantized = NewValue(form);
+    values_[node.quantized].level = node.level + 1;
+    return node.quantized;
+  }
+  return -1;
+}
+
+PlanNode PlanGraph::HadamardNode(const Transform& transform, int value) {
+  PlanNode node{.kind = StepKind::kHadamard, .x = value};
+  PlanElementwise& e = node.elementwise;
+  e.columns = values_[value].columns;
+  e.transposed = transform.transposed;
+  e.vector = NewVector(transform.tensor, e.columns);
+  if (transform.block_tensor.empty()) return node;
+  e.block = NewVector(transform.block_tensor, 0);
+  // The op takes by columns what it multiplies by: a block as stored by rows is its transpose's.
+  vectors_[e.block].transposed = !transform.transposed;
+  return node;
+}
+
+void PlanGraph::TransformInto(const Transform& transform, int value, int output,
+                              const FactoredMatrix& m) {
+  PlanNode node = HadamardNode(transform, value);
+  node.y = output;
+  if (!m.bias_tensor.empty()) node.elementwise.bias = NewVector(m.bias_tensor, m.out_features);
+  Write(std::move(node));
+}
+
+int PlanGraph::Transformed(absl::Span<const Transform> transforms, int value) {
   std::string key = absl::StrCat(value);
   for (const Transform& t : transforms) {
     absl::StrAppend(&key, "\n", static_cast<int>(t.kind), " ", t.transposed, " ", t.tensor, "\n",
@@ -251,18 +294,13 @@ int PlanGraph::Transformed(const std::vector<Transform>& transforms, int value) 
     const auto [memo, added] = transformed_.try_emplace(key, 0);
     if (added) {
       const int64_t columns = values_[value].columns;
-      PlanNode node{.x = value};
-      PlanElementwise& e = node.elementwise;
-      e.columns = columns;
-      if (t.kind == Transform::Kind::kPermutation) {
-        node.kind = StepKind::kPermute;
-        e.vector = static_cast<int>(index_lists_.size());
-        index_lists_.push_back({.tensor = t.tensor, .size = columns});
+      PlanNode node{.kind = StepKind::kPermute, .x = value};
+      if (t.kind == Transform::Kind::kHadamard) {
+        node = HadamardNode(t, value);
       } else {
-        node.kind = StepKind::kHadamard;
-        e.vector = NewVector(t.tensor, columns);
-        if (!t.block_tensor.empty()) e.block = NewVector(t.block_tensor, 0);
-        e.transposed = t.transposed;
+        node.elementwise.columns = columns;
+        node.elementwise.vector = static_cast<int>(index_lists_.size());
+        index_lists_.push_back({.tensor = t.tensor, .size = columns});
       }
       node.y = NewValue({.columns = columns, .stride = RoundUp(columns, kColumnPad)});
       memo->second = Write(std::move(node));

@@ -36,6 +36,7 @@ struct PlanNode {
   std::string bias_tensor;
   // Others:
   PlanElementwise elementwise;
+  int quantized = -1;  // kHadamard: the value of y as i8
 };
 
 // Builds the nodes of all matrices.
@@ -64,13 +65,18 @@ class PlanGraph {
   // The new value that step `index` of a term writes for the next step, which sets its form; *run
   // as in a product.
   PlanValue ResultOf(const Lowering& lowering, size_t index, int64_t* run) const;
-  int Transformed(const std::vector<Transform>& transforms, int value);
+  int Transformed(absl::Span<const Transform> transforms, int value);
+  // The last transform of a matrix's outputs, added to where the output lies.
+  void TransformInto(const Transform& transform, int value, int output, const FactoredMatrix& m);
+  PlanNode HadamardNode(const Transform& transform, int value);
   // `value` as `step` reads it: gathered, quantised or rounded. *row_columns: stride of its rows.
   int Prepared(const LoweredStep& step, const TermLegs& legs, int value, int64_t* row_columns);
   int Gathered(const TermLegs& legs, const std::vector<int>& from, const std::vector<int>& rows,
                const std::vector<int>& columns, int value, int64_t* row_columns);
   int Converted(int value, DType dtype, bool wide, int64_t rows, int64_t columns,
                 int64_t* row_columns);
+  // The i8 form of what a Hadamard transform writes, by the same step; -1 where none writes it.
+  int QuantizedByTransform(int value, const PlanValue& form);
   void AddTo(int value, int target, const std::string& bias_tensor, bool accumulate);
   int NewValue(PlanValue value);
   // Schedules a node after what it reads and what has been written to where it writes.

@@ -1,6 +1,7 @@
-// What a product costs beside the bytes it reads, by what the kernels do (kernels/cpu): tiles of 16
-// outputs whose sums run over whole pairs or chunks of k, and for each row of a tile an epilogue
-// that scales, adds and stores 16 outputs, in pieces where a run of them is shorter.
+// What products and transforms cost beside the bytes that they read, by what the kernels do
+// (kernels/cpu). A product: tiles of 16 outputs whose sums run over whole pairs or chunks of k, and
+// for each row of a tile an epilogue that scales, adds and stores 16 outputs, in pieces where a run
+// of them is shorter.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +38,19 @@ inline double ProductSeconds(const ProductShape& p, const DeviceProfile& profile
   const auto vectors = static_cast<double>(p.rows * (n / kBlockRows) * pieces);
   return 2.0 * static_cast<double>(p.rows * n * k) / profile.flops_per_second(p.x) +
          vectors * profile.store_seconds;
+}
+
+// A Hadamard transform of rows of n = 2^p b columns: 16 outputs of a product with H_q kron B, of at
+// most 16 columns where b is not more, then a butterfly for each power that is left
+// (kernels/cpu/hadamard.cc).
+inline double HadamardSeconds(int64_t n, int64_t block, int64_t rows,
+                              const DeviceProfile& profile) {
+  int64_t columns = block, powers = n / block;
+  for (; 2 * columns <= kBlockRows && powers > 1; powers /= 2) columns *= 2;
+  // Without a block the strides within a vector are a permutation and a sum each.
+  double operations = block == 1 ? 2 * 4 : 2 * static_cast<double>(RoundUp(columns, kBlockRows));
+  for (; powers > 1; powers /= 2) operations += 1;
+  return static_cast<double>(rows * n) * operations / profile.flops_per_second(DType::kF32);
 }
 
 }  // namespace rankine

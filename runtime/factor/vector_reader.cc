@@ -35,6 +35,13 @@ absl::Status ReadScales(const FactoredMatrix& matrix, const VectorPart& part,
   return absl::OkStatus();
 }
 
+void Transpose(std::vector<float>* square) {
+  const auto rows = static_cast<int64_t>(std::llround(std::sqrt(square->size())));
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < i; ++j) std::swap((*square)[i * rows + j], (*square)[j * rows + i]);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<float>> ReadVector(absl::Span<const FactoredMatrix> matrices,
@@ -49,6 +56,7 @@ absl::StatusOr<std::vector<float>> ReadVector(absl::Span<const FactoredMatrix> m
             : source.ReadRows(part.tensor, 0, part.rows, part.size / part.rows, DType::kF32, out);
     if (!status.ok()) return status;
   }
+  if (recipe.transposed) Transpose(&values);
   return values;
 }
 

@@ -1,4 +1,4 @@
-// Quantised rows, Hadamard transforms, permutations, and products over one leg of a tensor.
+// Quantised rows, permutations, and products over one leg of a tensor.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -93,47 +93,6 @@ TEST_P(TransformTest, NormAndSiluWriteBothForms) {
   GetParam()->silu_mul({.gate = g, .up = u, .out = out, .quantized = q}, {});
   GetParam()->silu_mul({.gate = g, .up = u, .quantized = only}, {});
   expect_same();
-}
-
-// An orthogonal 3 x 3 block.
-const float kBlock[9] = {2 / 3.0f,  -1 / 3.0f, 2 / 3.0f, 2 / 3.0f, 2 / 3.0f,
-                         -1 / 3.0f, -1 / 3.0f, 2 / 3.0f, 2 / 3.0f};
-
-TEST_P(TransformTest, HadamardMatchesTheReferenceAndItsTransposeInverts) {
-  for (int64_t b : {1, 3}) {
-    for (int64_t powers : {1, 2, 8, 64}) {
-      const int64_t n = powers * b, stride = RoundUp(n, kColumnPad), rows = 3;
-      const std::vector<float> values = Normal(rows * stride, 3);
-      std::vector<float> signs = Normal(stride, 4);
-      for (float& s : signs) s = s < 0 ? -1.0f : 1.0f;
-      const MatrixView x{const_cast<float*>(values.data()), DType::kF32, rows, n, stride};
-      std::vector<float> actual(rows * stride, NAN), expected = actual, back = actual;
-      auto view = [&](std::vector<float>& v) {
-        return MatrixView{v.data(), DType::kF32, rows, n, stride};
-      };
-      HadamardArgs args{.x = x,
-                        .signs = signs.data(),
-                        .block = b == 1 ? nullptr : kBlock,
-                        .block_size = b,
-                        .out = view(actual)};
-      GetParam()->hadamard(args, {});
-      args.out = view(expected);
-      RefOps().hadamard(args, {});
-      args = {.x = view(actual),
-              .signs = signs.data(),
-              .block = b == 1 ? nullptr : kBlock,
-              .block_size = b,
-              .transposed = true,
-              .out = view(back)};
-      GetParam()->hadamard(args, {});
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t i = 0; i < stride; ++i) {
-          EXPECT_NEAR(actual[r * stride + i], expected[r * stride + i], 2e-5);
-          EXPECT_NEAR(back[r * stride + i], i < n ? values[r * stride + i] : 0, 2e-5);
-        }
-      }
-    }
-  }
 }
 
 TEST_P(TransformTest, Permutes) {

@@ -225,8 +225,10 @@ std::string TermText(const TermChoice& term) {
 }
 
 std::string StepText(const PlanStep& step) {
-  if (step.kind != StepKind::kProducts)
-    return absl::StrFormat("%s of %d", StepName(step.kind), step.elementwise.columns);
+  if (step.kind != StepKind::kProducts) {
+    return absl::StrFormat("%s of %d%s", StepName(step.kind), step.elementwise.columns,
+                           step.elementwise.quantized >= 0 ? ", quantised" : "");
+  }
   std::vector<std::string> shapes;
   for (const PlanProduct& p : step.products) {
     shapes.push_back(p.rows == 1 ? absl::StrFormat("[%d, %d]", p.n, p.k)

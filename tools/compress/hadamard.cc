@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/api/elementwise.h"
+#include "kernels/api/hadamard.h"
 #include "kernels/base/check.h"
 
 namespace rankine {

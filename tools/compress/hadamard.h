@@ -1,5 +1,5 @@
 // The randomised Hadamard transform in f64: y = (H_p kron B) (signs * x) / sqrt(2^p), as
-// kernels/api/elementwise.h and docs/factorization.md define it for activations. Orthogonal, so a
+// kernels/api/hadamard.h and docs/factorization.md define it for activations. Orthogonal, so a
 // layer computes the same through transformed weights and inputs, whose numbers are near normal
 // whatever they were (QuIP#, arXiv 2402.04396, section 3): what rounding with one scale needs.
 #pragma once

@@ -2,7 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/api/elementwise.h"
+#include "kernels/api/hadamard.h"
 #include "runtime/device/device.h"
 #include "tests/tools/compress/matrix_testing.h"
 
