@@ -74,11 +74,15 @@ void SetUnits(const HadamardArgs& args, Units* units) {
   units->matrix = units->dense;
   units->stride = kUnitColumns;
   std::fill(units->dense, units->dense + kUnitColumns * kUnitColumns, 0.0f);
-  for (int64_t j = 0; j < q * b; ++j) {
-    for (int64_t i = 0; i < q * b; ++i) {
-      const float value = args.block == nullptr ? 1.0f : args.block[j % b * b + i % b];
-      const bool odd = __builtin_popcountll(static_cast<uint64_t>((i / b) & (j / b))) % 2 != 0;
-      units->dense[j * kUnitColumns + i] = odd ? -value : value;
+  // Without divisions: this runs for each call, which may have one row.
+  for (int64_t to = 0; to < q; ++to) {
+    for (int64_t from = 0; from < q; ++from) {
+      const float sign = __builtin_popcountll(static_cast<uint64_t>(to & from)) % 2 != 0 ? -1 : 1;
+      float* part = units->dense + from * b * kUnitColumns + to * b;
+      for (int64_t j = 0; j < b; ++j) {
+        for (int64_t i = 0; i < b; ++i)
+          part[j * kUnitColumns + i] = args.block == nullptr ? sign : sign * args.block[j * b + i];
+      }
     }
   }
 }
@@ -205,26 +209,50 @@ class RowTransform {
     }
   }
 
-  // Columns [i, i + count) of x, scaled and signed.
-  HWY_INLINE VF Value(int64_t row, int64_t i, size_t count) const {
-    const VF v = hn::Mul(LoadValues(args_.x, row, i, count), hn::Set(DF(), norm_));
-    return args_.transposed ? v : hn::Mul(v, LoadUpTo(args_.signs + i, count));
+  // Columns [first, first + count) of x, scaled and signed.
+  void Values(int64_t row, int64_t first, int64_t count, float* values) const {
+    args_.x.dtype == DType::kF32 ? Values(args_.x.Row<float>(row), row, first, count, values)
+                                 : Values(args_.x.Row<BF16>(row), row, first, count, values);
+  }
+
+  template <class T>
+  void Values(const T* x, int64_t row, int64_t first, int64_t count, float* values) const {
+    const DF d;
+    const VF norm = hn::Set(d, norm_);
+    const float* signs = args_.signs + first;
+    x += first;
+    int64_t i = 0;
+    if (args_.transposed) {
+      for (; i + kStep <= count; i += kStep)
+        hn::StoreU(hn::Mul(LoadWide(x + i), norm), d, values + i);
+    } else {
+      for (; i + kStep <= count; i += kStep) {
+        const VF v = hn::Mul(LoadWide(x + i), norm);
+        hn::StoreU(hn::Mul(v, hn::LoadU(d, signs + i)), d, values + i);
+      }
+    }
+    if (i == count) return;
+    const auto rest = static_cast<size_t>(count - i);
+    const VF v = hn::Mul(LoadValues(args_.x, row, first + i, rest), norm);
+    hn::StoreU(args_.transposed ? v : hn::Mul(v, LoadUpTo(signs + i, rest)), d, values + i);
   }
 
   template <int kRadix, class Store>
   void FirstPass(int64_t row, const Store& store) const {
-    const int64_t columns = units_.columns;
-    for (int64_t first = 0; first < args_.x.cols; first += kRadix * columns) {
-      units_.matrix == nullptr ? LaneStep<kRadix>(row, first, store)
-                               : MatrixStep<kRadix>(row, first, store);
+    const int64_t total = kRadix * units_.columns;
+    alignas(64) float values[kStepValues + kLanes];
+    for (int64_t first = 0; first < args_.x.cols; first += total) {
+      Values(row, first, total, values);
+      units_.matrix == nullptr ? LaneStep<kRadix>(values, first, store)
+                               : MatrixStep<kRadix>(values, first, store);
     }
   }
 
   template <int kRadix, class Store>
-  HWY_INLINE void LaneStep(int64_t row, int64_t first, const Store& store) const {
+  HWY_INLINE void LaneStep(const float* values, int64_t first, const Store& store) const {
     VF v[kRadix];
 #pragma GCC unroll 16
-    for (int r = 0; r < kRadix; ++r) v[r] = LaneButterflies(Value(row, first + r * kStep, kLanes));
+    for (int r = 0; r < kRadix; ++r) v[r] = LaneButterflies(hn::Load(DF(), values + r * kStep));
     Butterflies(v);
 #pragma GCC unroll 16
     for (int r = 0; r < kRadix; ++r) store(v[r], first + r * kStep, kLanes);
@@ -233,17 +261,12 @@ class RowTransform {
   // kRadix units: outputs stay in registers, 16 (8) columns of each, while the columns of the
   // matrix pass; values are broadcast.
   template <int kRadix, class Store>
-  HWY_INLINE void MatrixStep(int64_t row, int64_t first, const Store& store) const {
-    const int64_t columns = units_.columns, total = kRadix * columns;
-    alignas(64) float values[kStepValues + kLanes];
-    for (int64_t i = 0; i < total; i += kStep) {
-      const auto count = static_cast<size_t>(std::min(kStep, total - i));
-      hn::StoreU(Value(row, first + i, count), DF(), values + i);
-    }
+  HWY_INLINE void MatrixStep(const float* values, int64_t first, const Store& store) const {
+    const int64_t columns = units_.columns;
     for (int64_t c = 0; c < columns; c += kStep) {
       const auto count = static_cast<size_t>(std::min(kStep, columns - c));
       // The matrix in `dense` is padded with zeros.
-      const bool whole = count == kLanes || units_.stride == kUnitColumns;
+      const bool whole = count == kLanes || units_.matrix == units_.dense;
       whole ? MultiplyUnits<kRadix>(values, c, kLanes, count, first, store)
             : MultiplyUnits<kRadix>(values, c, count, count, first, store);
     }

@@ -83,6 +83,12 @@ void QuantizeRow(int8_t* to, int64_t n, F&& value) {
   alignas(64) float values[kRecordColumns];
   for (int64_t first = 0; first < n; first += kRecordColumns) {
     const int64_t count = std::min(kRecordColumns, n - first);
+    if (count == kRecordColumns) {
+      for (int64_t i = 0; i < kRecordColumns; i += kStep)
+        hn::Store(value(first + i, kLanes), DF(), values + i);
+      QuantizeRecord(values, records++);
+      continue;
+    }
     for (int64_t i = 0; i < kRecordColumns; i += kStep) {
       const size_t lanes = i < count ? static_cast<size_t>(std::min(kStep, count - i)) : 0;
       const VF v = lanes == 0 ? hn::Zero(DF()) : value(first + i, lanes);

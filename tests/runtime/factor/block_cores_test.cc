@@ -77,6 +77,28 @@ TEST_F(BlockCoresTest, QuantisedPlusLowRank) {
   }
 }
 
+TEST_F(BlockCoresTest, TransformsQuantiseAndAddInTheirOwnSteps) {
+  const auto kinds = [&](const Encoding& low_rank) {
+    FactoredMatrix m = RandomDense(&source_, "q", 72, 192, kInt4, 1);
+    m.terms.push_back(RandomSvd(&source_, "lr", 72, 192, 64, low_rank, 10).terms[0]);
+    m.input_transforms = {RandomHadamard(&source_, "h", 192, false, 6)};
+    m.output_transforms = {RandomHadamard(&source_, "g", 72, true, 7)};
+    const LinearGroup group = Load({m}, {.weight_dtype = DType::kF32, .compute = DType::kF32});
+    EXPECT_GE(group.plan().steps[0].elementwise.quantized, kFirstIntermediate);
+    // The row in f32 is kept where R reads it.
+    EXPECT_EQ(group.plan().steps[0].elementwise.only_quantized, low_rank != kBf16);
+    EXPECT_EQ(group.plan().steps.back().elementwise.y, kOutputSlot);
+    std::vector<StepKind> result;
+    for (const PlanStep& step : group.plan().steps) result.push_back(step.kind);
+    return result;
+  };
+  using enum StepKind;
+  EXPECT_EQ(kinds(kBf16), (std::vector<StepKind>{kHadamard, kProducts, kProducts, kHadamard}));
+  // z = R x is quantised before L reads it.
+  EXPECT_EQ(kinds(kInt4),
+            (std::vector<StepKind>{kHadamard, kProducts, kConvert, kProducts, kHadamard}));
+}
+
 TEST_F(BlockCoresTest, QuantisedTermAccumulatesInOnePassMore) {
   FactoredMatrix m = RandomDense(&source_, "q", 64, 128, kInt4, 1);
   m.terms.push_back(RandomSvd(&source_, "lr", 64, 128, 16, kBf16, 10).terms[0]);
