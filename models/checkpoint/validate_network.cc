@@ -158,6 +158,8 @@ class TermChecker {
   // A bond between two cores is a matrix product, whose rank the other legs of either side bound:
   // U[o,r] V[r,i] needs r <= min(o, i). A core with the bond alone (the S of U S V) bounds nothing,
   // nor does a bond of three larger cores (CP), nor a side without an outer leg (the G of Tucker).
+  // Of a core that matrices share by ranges, the whole counts: k may take 3 of the rows of an A
+  // whose rank suits those of q and v beside them.
   absl::Status CheckRank(const std::string& name, const std::vector<const Core*>& users) const {
     std::vector<const Core*> sides;
     std::copy_if(users.begin(), users.end(), std::back_inserter(sides),
@@ -170,7 +172,8 @@ class TermChecker {
       for (const LegRange& leg : core->legs) {
         if (leg.name == name) continue;
         has_outer |= outer_.contains(leg.name);
-        if (!CheckedMul(others, leg.extent, &others)) others = INT64_MAX;
+        const int64_t stored = std::max(leg.extent, leg.stored_extent);
+        if (!CheckedMul(others, stored, &others)) others = INT64_MAX;
       }
       if (has_outer && rank > others) {
         return Error(*core, absl::StrCat("leg ", Quoted(name), " has rank ", rank, ", above the ",

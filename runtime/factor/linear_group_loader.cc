@@ -15,6 +15,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "runtime/factor/core_reader.h"
 #include "runtime/factor/linear_group.h"
+#include "runtime/factor/step_key.h"
 #include "runtime/factor/vector_reader.h"
 
 namespace rankine {
@@ -30,14 +31,21 @@ struct PackJob {
 };
 
 // Says all that a packed core depends on.
-std::string KeyOf(const CoreRecipe& recipe) {
+std::string KeyOf(absl::Span<const FactoredMatrix> matrices, const CoreRecipe& recipe) {
   std::string key = absl::StrCat(recipe.n, " ", recipe.k, " ", recipe.block_encoded);
   const auto add = [&](const std::vector<int>& list) {
     absl::StrAppend(&key, ":");
     for (const int i : list) absl::StrAppend(&key, i, ",");
   };
   for (const CorePart& part : recipe.parts) {
-    absl::StrAppend(&key, ";", part.matrix, " ", part.term, " ", part.row_offset);
+    absl::StrAppend(&key, ";", part.row_offset);
+    const FactoredMatrix& m = matrices[part.matrix];
+    const std::string shared = StepKey(m, m.terms[part.term], part.step);
+    if (!shared.empty()) {
+      absl::StrAppend(&key, " ", shared);
+      continue;
+    }
+    absl::StrAppend(&key, " ", part.matrix, " ", part.term);
     for (const auto* list :
          {&part.step.cores, &part.step.front_legs, &part.step.back_legs, &part.step.summed_legs})
       add(*list);
@@ -99,7 +107,7 @@ class LinearGroupLoader {
 
 absl::StatusOr<int> LinearGroupLoader::AddCore(const CoreRecipe& recipe) {
   const auto [known, added] =
-      cores_.try_emplace(KeyOf(recipe), static_cast<int>(group_.cores_.size()));
+      cores_.try_emplace(KeyOf(group_.matrices_, recipe), static_cast<int>(group_.cores_.size()));
   if (!added) return known->second;
   const DType dtype = options_.weight_dtype;
   PackedCore core{.dtype = recipe.block_encoded ? DType::kU8 : dtype,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/tensor_view.h"
+#include "runtime/factor/step_key.h"
 
 namespace rankine {
 namespace {
@@ -156,6 +157,19 @@ PlanValue PlanGraph::ResultOf(const Lowering& lowering, size_t index, int64_t* r
   return value;
 }
 
+std::string PlanGraph::KeyOfResult(int matrix, int term, const LoweredStep& step,
+                                   const PlanNode& node, const PlanValue& result) const {
+  const FactoredMatrix& m = matrices_[matrix];
+  // Scales and sorted legs belong to one matrix.
+  if (!step.scales.empty() || step.identity_rows != 0 || !m.sorted_leg.empty()) return "";
+  const std::string core = StepKey(m, m.terms[term], step);
+  if (core.empty()) return "";
+  const PlanProduct& p = node.product;
+  return absl::StrCat(node.x, " ", p.x_row_columns, " ", p.rows, " ", p.run, " ",
+                      static_cast<int>(result.dtype), " ", result.columns, " ", result.stride, " ",
+                      result.zero_from, " ", result.stackable, "\n", core);
+}
+
 int PlanGraph::AddStep(int matrix, int term, size_t index, int x, int target, bool first) {
   const FactoredMatrix& m = matrices_[matrix];
   const Lowering& lowering = choices_[matrix].terms[term].choice().lowering;
@@ -178,6 +192,11 @@ int PlanGraph::AddStep(int matrix, int term, size_t index, int x, int target, bo
     if (first && y.slot == kOutputSlot) node.bias_tensor = m.bias_tensor;
   } else {
     const PlanValue result = ResultOf(lowering, index, &p.run);
+    const std::string key = KeyOfResult(matrix, term, step, node, result);
+    if (!key.empty()) {
+      const auto [known, added] = shared_.try_emplace(key, static_cast<int>(values_.size()));
+      if (!added) return known->second;
+    }
     node.y = NewValue(result);
   }
   p.run_stride = p.run == 0 ? 0 : step.rows * p.run;

@@ -60,7 +60,8 @@ class PlanGraph {
   // A term that ends with a core with a leading identity: a new value, whose first columns are what
   // the product before that core writes.
   int AddPivotedTerm(int matrix, int term, int input);
-  // One product; its result: the target, or a new value where that is -1.
+  // One product; its result: the target, or where that is -1 a new value, or the one that another
+  // matrix has already from the same x and the same core.
   int AddStep(int matrix, int term, size_t index, int x, int target, bool first);
   // The new value that step `index` of a term writes for the next step, which sets its form; *run
   // as in a product.
@@ -92,7 +93,11 @@ class PlanGraph {
   std::vector<IndexRecipe> index_lists_;
   std::vector<int64_t> output_columns_;
   int64_t total_output_columns_ = 0;
+  // What a step's value depends on beside x; empty where others must not take it.
+  std::string KeyOfResult(int matrix, int term, const LoweredStep& step, const PlanNode& node,
+                          const PlanValue& result) const;
   std::map<std::string, int> transformed_;  // by the transforms
+  std::map<std::string, int> shared_;       // by KeyOfResult
   std::map<std::tuple<int, DType, bool, int64_t, int64_t>, int> converted_;
 };
 

@@ -9,6 +9,7 @@
 #include "kernels/api/packed_core.h"
 #include "kernels/api/quantized_rows.h"
 #include "runtime/factor/product_cost.h"
+#include "runtime/factor/step_key.h"
 
 namespace rankine {
 namespace {
@@ -76,21 +77,43 @@ std::string BytesReason(const Term& term, const Candidate& candidate) {
   return absl::StrCat(why, "; allow with --extra-weight-bytes");
 }
 
-TermChoice Candidates(const FactoredMatrix& m, const Term& term,
+// Which cores of a term others of the group hold as well: without them a folding saves nothing.
+std::vector<bool> SharedCores(absl::Span<const FactoredMatrix> matrices, size_t matrix,
+                              const Term& term) {
+  std::vector<bool> shared;
+  for (const Core& core : term.cores) shared.push_back(IsShared(matrices, matrix, core));
+  return shared;
+}
+
+// Of the cores that are the term's own.
+int64_t OwnBytes(const ContractionOrder& order, const std::vector<bool>& shared) {
+  int64_t total = 0;
+  for (const ContractionStep& step : order.steps) {
+    if (step.cores.size() > 1 || !shared[step.cores[0]]) total += step.core_bytes;
+  }
+  return total;
+}
+
+TermChoice Candidates(absl::Span<const FactoredMatrix> matrices, size_t matrix, const Term& term,
                       std::vector<ContractionOrder> orders, const PlannerOptions& options) {
   TermChoice result;
-  const TermLegs legs = LegsOf(m, term);
-  const int64_t stored = orders[0].weight_bytes();  // of the order without foldings
+  const TermLegs legs = LegsOf(matrices[matrix], term);
+  const std::vector<bool> shared = SharedCores(matrices, matrix, term);
+  const int64_t stored = OwnBytes(orders[0], shared);  // of the order without foldings
   for (ContractionOrder& order : orders) {
     Candidate candidate{.weight_bytes = order.weight_bytes()};
     if (Lower(legs, term, order, &candidate.lowering, &candidate.rejected)) {
       candidate.weight_bytes = 0;
-      for (const LoweredStep& step : candidate.lowering.steps)
-        candidate.weight_bytes += PackedStepBytes(term, step, options.weight_dtype);
+      int64_t own = 0;
+      for (const LoweredStep& step : candidate.lowering.steps) {
+        const int64_t bytes = PackedStepBytes(term, step, options.weight_dtype);
+        candidate.weight_bytes += bytes;
+        if (step.cores.size() > 1 || !shared[step.cores[0]]) own += bytes;
+      }
       candidate.num_steps = CountSteps(candidate.lowering, options);
       candidate.decode_microseconds = Seconds(term, candidate.lowering, options, 1) * 1e6;
       const bool other_form = order.num_foldings > 0 || !candidate.lowering.decoded.empty();
-      if (other_form) candidate.extra_bytes = std::max<int64_t>(0, candidate.weight_bytes - stored);
+      if (other_form) candidate.extra_bytes = std::max<int64_t>(0, own - stored);
     }
     candidate.order = std::move(order);
     result.candidates.push_back(std::move(candidate));
@@ -242,7 +265,7 @@ absl::StatusOr<std::vector<MatrixChoice>> EnumerateCandidates(
     for (const Term& term : matrices[i].terms) {
       auto orders = EnumerateOrders(matrices[i], term);
       if (!orders.ok()) return orders.status();
-      choices[i].terms.push_back(Candidates(matrices[i], term, *std::move(orders), options));
+      choices[i].terms.push_back(Candidates(matrices, i, term, *std::move(orders), options));
     }
   }
   return choices;

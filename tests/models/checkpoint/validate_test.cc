@@ -146,6 +146,20 @@ TEST(ValidateMatrix, RefusesFeaturesThatTheLegsDoNotMake) {
   EXPECT_THAT(ErrorOf(m), HasSubstr("out_features is 0"));
 }
 
+// k takes 3 of the 17 rows of an A of rank 5, which those of all need.
+TEST(ValidateMatrix, ABondOfACoreSharedByRangesMayExceedTheRange) {
+  FactoredMatrix m = SharedTuckerMatrix();
+  m.out_features = 3 * 5;
+  m.output_legs[0].extent = 3;
+  m.terms[0].cores[0].legs = {{"o1", 9, 3, 17}, {"a", 0, 4}};
+  m.terms[0].cores[3].legs[0] = {"a", 4, 4, 12};
+  auto tensors = SampleTensors();
+  tensors["s.A"].shape = {17, 4};
+  EXPECT_EQ(ErrorOf(m, tensors), "ok");
+  Leg(m, 0, 0) = {"o1", 0, 3};
+  EXPECT_THAT(ErrorOf(m, tensors), HasSubstr("leg \"a\" has rank 4, above the 3"));
+}
+
 TEST(ValidateMatrix, RefusesRangesOutsideTheirCore) {
   FactoredMatrix m = SharedTuckerMatrix();
   Leg(m, 3, 0).offset = 10;

@@ -1,6 +1,10 @@
 // Every form of matrix against a float64 contraction of its cores.
 #include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "kernels/api/packed_core.h"
 #include "tests/runtime/factor/group_testing.h"
 
 namespace rankine {
@@ -110,6 +114,37 @@ TEST_F(FormsTest, CoresSharedByRanges) {
     row += out;
   }
   ExpectForm(group, 60, 2);
+}
+
+// A stack of q, k and v, [2 + 1 + 1 heads, 16, 48]: they share all but their rows of A. What they
+// share is in memory once, and x goes through C and G once.
+TEST_F(FormsTest, AStackIsHeldAndRunOnceInItsGroup) {
+  std::vector<FactoredMatrix> group;
+  int64_t head = 0;
+  for (const auto& [name, heads] :
+       std::vector<std::pair<std::string, int64_t>>{{"q", 2}, {"k", 1}, {"v", 1}}) {
+    FactoredMatrix m = RandomTucker3(&source_, "stack", heads, 16, 48, 3, 9, 20, kBf16, 1);
+    m.name = name;
+    m.terms[0].cores[0] =
+        RandomCore(&source_, "stack.all", "A", {{"o1", head, heads, 4}, {"a", 0, 3}}, kBf16, 50);
+    group.push_back(m);
+    head += heads;
+  }
+  ExpectForm(group, 90, 3);
+  const LinearGroup loaded = Load(group, {.weight_dtype = DType::kF32, .compute = DType::kF32});
+  int products = 0;
+  for (const PlanStep& step : loaded.plan().steps) {
+    products += static_cast<int>(step.products.size());
+  }
+  EXPECT_EQ(products, 2 + 3 * 2);  // C and G, then A and B of each
+  // In blocks of 16 rows and pairs of columns: C [20, 48], G [27, 20], B [16, 9], A [2 or 1, 3].
+  const int64_t packed = PackedBytes(DType::kF32, 20, 48) + PackedBytes(DType::kF32, 27, 20) +
+                         PackedBytes(DType::kF32, 16, 9) + 2 * PackedBytes(DType::kF32, 1, 3) +
+                         PackedBytes(DType::kF32, 2, 3);
+  EXPECT_EQ(loaded.weight_bytes(), packed);
+  // Alone, k is smaller as one matrix; beside the others that would need more memory.
+  const LinearGroup alone = Load({group[1]}, {.weight_dtype = DType::kF32, .compute = DType::kF32});
+  EXPECT_LT(alone.weight_bytes(), packed);
 }
 
 TEST_F(FormsTest, Transforms) {
