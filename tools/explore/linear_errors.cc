@@ -1,14 +1,15 @@
 #include "tools/explore/linear_errors.h"
 
+#include <algorithm>
 #include <cmath>
-#include <map>
-#include <optional>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
 #include "tools/compress/layer_factorizer.h"
 #include "tools/compress/linears.h"
+#include "tools/explore/layer_walk.h"
 #include "tools/explore/parallel.h"
 
 namespace rankine {
@@ -65,31 +66,22 @@ absl::StatusOr<LinearError> ErrorOf(const LinearErrorsArgs& args, const LinearIn
 }  // namespace
 
 absl::StatusOr<std::vector<LinearError>> LinearErrorsOf(const LinearErrorsArgs& args) {
-  RK_ASSIGN_OR_RETURN(const std::vector<LinearInfo> linears, SelectLinears(*args.dense, "", ""));
-  std::map<int64_t, std::vector<const LinearInfo*>> by_layer;
-  for (const LinearInfo& linear : linears) by_layer[linear.layer].push_back(&linear);
   std::vector<LinearError> errors;
-  size_t done = 0;
-  for (const auto& [layer, members] : by_layer) {
-    if (args.progress) {
-      RK_RETURN_IF_ERROR(
-          args.progress(static_cast<double>(done++) / static_cast<double>(by_layer.size())));
-    }
-    std::optional<LayerStatistics> statistics;
-    if (args.statistics != nullptr) {
-      RK_ASSIGN_OR_RETURN(statistics, args.statistics->Read(layer));
-    }
-    std::vector<LinearError> of_layer(members.size());
-    RK_RETURN_IF_ERROR(
-        RunInParallel(members.size(), args.threads, [&, &members = members](size_t i) {
+  RK_RETURN_IF_ERROR(WalkLayers(
+      {.dense = args.dense, .statistics = args.statistics, .progress = args.progress},
+      [&](const std::vector<const LinearInfo*>& linears, const LayerStatistics* statistics) {
+        std::vector<LinearError> of_layer(linears.size());
+        RK_RETURN_IF_ERROR(RunInParallel(linears.size(), args.threads, [&](size_t i) {
           auto error =
-              ErrorOf(args, *members[i], statistics ? statistics->Find(members[i]->name) : nullptr);
+              ErrorOf(args, *linears[i],
+                      statistics != nullptr ? statistics->Find(linears[i]->name) : nullptr);
           if (!error.ok()) return error.status();
           of_layer[i] = *std::move(error);
           return absl::OkStatus();
         }));
-    std::move(of_layer.begin(), of_layer.end(), std::back_inserter(errors));
-  }
+        std::move(of_layer.begin(), of_layer.end(), std::back_inserter(errors));
+        return absl::OkStatus();
+      }));
   return errors;
 }
 

@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <iterator>
-#include <map>
 #include <numeric>
 #include <optional>
 #include <utility>
 
 #include "models/status_macros.h"
-#include "tools/compress/linears.h"
 #include "tools/compress/slice_losses.h"
 #include "tools/explore/json_file.h"
+#include "tools/explore/layer_walk.h"
 #include "tools/explore/spectra_json.h"
 
 namespace rankine {
@@ -75,30 +73,20 @@ Json SpectraJson(const std::vector<Spectrum>& spectra) {
 
 absl::StatusOr<std::vector<Spectrum>> SpectraOf(const SpectraArgs& args) {
   if (auto cached = ReadCached(args)) return *std::move(cached);
-  RK_ASSIGN_OR_RETURN(const std::vector<LinearInfo> linears, SelectLinears(*args.dense, "", ""));
-  std::map<int64_t, std::vector<const LinearInfo*>> by_layer;
-  for (const LinearInfo& linear : linears) by_layer[linear.layer].push_back(&linear);
   RK_ASSIGN_OR_RETURN(const Method* method,
                       FindMethod(args.statistics != nullptr ? "svd-llm" : "svd"));
   const FactorJob job{.checkpoint = args.dense, .method = method, .threads = args.threads};
   std::vector<Spectrum> spectra;
-  size_t done = 0;
-  for (const auto& [layer, members] : by_layer) {
-    if (args.progress) {
-      RK_RETURN_IF_ERROR(
-          args.progress(static_cast<double>(done++) / static_cast<double>(by_layer.size())));
-    }
-    std::optional<LayerStatistics> statistics;
-    if (args.statistics != nullptr) {
-      RK_ASSIGN_OR_RETURN(statistics, args.statistics->Read(layer));
-    }
-    RK_ASSIGN_OR_RETURN(const auto losses,
-                        SliceLossesOf(job, {.linears = members,
-                                            .statistics = statistics ? &*statistics : nullptr}));
-    for (size_t i = 0; i < members.size(); ++i) {
-      spectra.push_back(Sample(members[i]->name, losses[i]));
-    }
-  }
+  RK_RETURN_IF_ERROR(WalkLayers(
+      {.dense = args.dense, .statistics = args.statistics, .progress = args.progress},
+      [&](const std::vector<const LinearInfo*>& linears, const LayerStatistics* statistics) {
+        RK_ASSIGN_OR_RETURN(const auto losses,
+                            SliceLossesOf(job, {.linears = linears, .statistics = statistics}));
+        for (size_t i = 0; i < linears.size(); ++i) {
+          spectra.push_back(Sample(linears[i]->name, losses[i]));
+        }
+        return absl::OkStatus();
+      }));
   RK_RETURN_IF_ERROR(WriteKeyedJson(args.cache_path, args.key, SpectraJson(spectra)));
   return spectra;
 }
