@@ -47,6 +47,24 @@ inline Moments MixedMoments(int64_t n, int64_t tokens, uint64_t seed,
   return moments;
 }
 
+// Of inputs of different sizes that are independent: 3 n tokens.
+inline Moments IndependentMoments(int64_t n, uint64_t seed) {
+  Matrix64 x = NormalMatrix(n, 3 * n, seed);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t t = 0; t < x.cols; ++t) x(i, t) *= 1 + static_cast<double>(i % 7);
+  }
+  Moments moments{.tokens = x.cols, .second = Matrix64(n, n)};
+  moments.mean.resize(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      for (int64_t t = 0; t < x.cols; ++t) {
+        moments.second(i, j) += x(i, t) * x(j, t) / static_cast<double>(x.cols);
+      }
+    }
+  }
+  return moments;
+}
+
 inline Matrix64 MatrixOfJson(const nlohmann::json& j) {
   Matrix64 a(j.size(), j.at(0).size());
   for (int64_t i = 0; i < a.rows; ++i) {

@@ -2,7 +2,6 @@
 #include "tools/compress/methods/mpo.h"
 
 #include <cmath>
-#include <random>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -10,6 +9,7 @@
 #include "models/encode/encoding_name.h"
 #include "runtime/factor/contraction.h"
 #include "tests/runtime/factor/group_testing.h"
+#include "tests/tools/compress/matrix_testing.h"
 #include "tools/compress/dense_product.h"
 #include "tools/compress/mpo_decomposition.h"
 #include "tools/compress/mpo_shape.h"
@@ -18,33 +18,10 @@ namespace rankine {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::IndependentMoments;
+using testing::NormalMatrix;
 
 const Encoding kF32 = Encoding::Float(DType::kF32);
-
-Matrix64 RandomMatrix(int64_t rows, int64_t cols, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal;
-  Matrix64 a(rows, cols);
-  for (double& v : a.values) v = normal(random);
-  return a;
-}
-
-Moments RandomMoments(int64_t n, uint64_t seed) {
-  Matrix64 x = RandomMatrix(n, 3 * n, seed);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t t = 0; t < x.cols; ++t) x(i, t) *= 1 + static_cast<double>(i % 7);
-  }
-  Moments moments{.tokens = x.cols, .second = Matrix64(n, n)};
-  moments.mean.resize(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      for (int64_t t = 0; t < x.cols; ++t) {
-        moments.second(i, j) += x(i, t) * x(j, t) / static_cast<double>(x.cols);
-      }
-    }
-  }
-  return moments;
-}
 
 absl::StatusOr<Factorization> RunMpo(const Matrix64& w, Budget budget, OptionValues options,
                                      const Encoding& encoding = kF32,
@@ -77,7 +54,7 @@ Matrix64 Product(const Factorization& f) {
 constexpr double kF32Tolerance = 1e-6;
 
 TEST(MpoTest, StoresTheCoresOfTheSweep) {
-  const Matrix64 w = RandomMatrix(24, 36, 1);
+  const Matrix64 w = NormalMatrix(24, 36, 1);
   for (const auto& [shape, bond] : std::vector<std::pair<std::string, int64_t>>{
            {"4x6,6x6", 9}, {"2x3,3x4,4x3", 8}, {"2x3,3x2,2x2,2x3", 5}, {"24x1,1x36", 7}}) {
     SCOPED_TRACE(shape);
@@ -94,7 +71,7 @@ TEST(MpoTest, StoresTheCoresOfTheSweep) {
 }
 
 TEST(MpoTest, SitesOfOneOutputOrInputAreTheSvd) {
-  const Matrix64 w = RandomMatrix(20, 12, 2);
+  const Matrix64 w = NormalMatrix(20, 12, 2);
   const auto f = RunMpo(w, {.rank = 4}, {{"shape", "20x1,1x12"}});
   ASSERT_TRUE(f.ok()) << f.status();
   EXPECT_LT(SquaredNorm(Difference(Product(*f), ProductOf(*TruncatedSvd(w, 4)))),
@@ -102,7 +79,7 @@ TEST(MpoTest, SitesOfOneOutputOrInputAreTheSvd) {
 }
 
 TEST(MpoTest, BitsAndOperationsAreThoseOfWhatIsStored) {
-  const Matrix64 w = RandomMatrix(64, 96, 3);
+  const Matrix64 w = NormalMatrix(64, 96, 3);
   for (const char* name : {"f32", "bf16", "int4:g16", "int8:g32"}) {
     const Encoding encoding = *ParseEncoding(name);
     const auto f = RunMpo(w, {.rank = 32}, {{"shape", "16x2,4x48"}}, encoding);
@@ -116,7 +93,7 @@ TEST(MpoTest, BitsAndOperationsAreThoseOfWhatIsStored) {
 }
 
 TEST(MpoTest, TheBudgetDecidesTheBond) {
-  const Matrix64 w = RandomMatrix(24, 36, 4);
+  const Matrix64 w = NormalMatrix(24, 36, 4);
   for (const int sites : {2, 3}) {
     for (const double keep : {0.9, 0.6, 0.3}) {
       const auto f =
@@ -142,7 +119,7 @@ TEST(MpoTest, TheSearchFindsTheSplitThatTheWeightsHave) {
   // Of rank 2 over (3x2 | 8x18), of full rank over other splits.
   const MpoShape shape = *ParseMpoShape("12x2,2x18", 24, 36);
   Tensor64 t({24, 36});
-  const Matrix64 a = RandomMatrix(24, 2, 5), b = RandomMatrix(2, 36, 6);
+  const Matrix64 a = NormalMatrix(24, 2, 5), b = NormalMatrix(2, 36, 6);
   t.values = MatrixProduct(a, b).values;
   const Matrix64 w = FromSites(t, shape);
   const auto f = RunMpo(w, Keep(0.2, w), {});
@@ -151,8 +128,8 @@ TEST(MpoTest, TheSearchFindsTheSplitThatTheWeightsHave) {
 }
 
 TEST(MpoTest, WeightingLowersTheErrorOnItsInputs) {
-  const Matrix64 w = RandomMatrix(24, 36, 7);
-  const Moments moments = RandomMoments(36, 8);
+  const Matrix64 w = NormalMatrix(24, 36, 7);
+  const Moments moments = IndependentMoments(36, 8);
   const auto plain = RunMpo(w, Keep(0.6, w), {}),
              full = RunMpo(w, Keep(0.6, w), {}, kF32, &moments);
   ASSERT_TRUE(plain.ok() && full.ok()) << full.status();
@@ -161,18 +138,18 @@ TEST(MpoTest, WeightingLowersTheErrorOnItsInputs) {
 }
 
 TEST(MpoTest, RefusesFitsThatAreTooLarge) {
-  const Matrix64 w = RandomMatrix(128, 128, 13);
-  const Moments moments = RandomMoments(128, 14);
+  const Matrix64 w = NormalMatrix(128, 128, 13);
+  const Moments moments = IndependentMoments(128, 14);
   const auto refused = RunMpo(w, {.rank = 128}, {{"shape", "1x128,128x1"}}, kF32, &moments);
   EXPECT_THAT(std::string(refused.status().message()),
               HasSubstr("16384 unknowns, more than 8192; use --weighting none"));
 }
 
 TEST(MpoTest, RefusesWhatCannotBe) {
-  const Matrix64 prime = RandomMatrix(23, 36, 9), w = RandomMatrix(24, 36, 10);
+  const Matrix64 prime = NormalMatrix(23, 36, 9), w = NormalMatrix(24, 36, 10);
   EXPECT_THAT(Error(prime, Keep(0.5, prime), {}),
               HasSubstr("23 x 36 matrix does not split into 2"));
-  EXPECT_THAT(Error(RandomMatrix(4, 36, 9), {.parameters = 100}, {{"sites", "3"}}),
+  EXPECT_THAT(Error(NormalMatrix(4, 36, 9), {.parameters = 100}, {{"sites", "3"}}),
               HasSubstr("does not split into 3"));
   EXPECT_THAT(Error(w, Keep(0.5, w), {{"sites", "5"}}), HasSubstr("--sites 5"));
   EXPECT_THAT(Error(w, Keep(0.5, w), {{"shape", "4x6,6x7"}}), HasSubstr("multiply to 24 x 42"));
@@ -187,7 +164,7 @@ TEST(MpoTest, RefusesWhatCannotBe) {
   EXPECT_THAT(Error(w, {.parameters = 10}, {}), HasSubstr("below bond 1"));
   // Of all shapes that are refused, the one that comes nearest is named.
   EXPECT_THAT(
-      Error(RandomMatrix(32, 32, 15), {.bits = 4.5 * 32 * 32}, {}, *ParseEncoding("int4:g16")),
+      Error(NormalMatrix(32, 32, 15), {.bits = 4.5 * 32 * 32}, {}, *ParseEncoding("int4:g16")),
       HasSubstr("the budget is below bond 16 of "));
   EXPECT_THAT(Error(w, Keep(0.5, w), {{"max-operations", "0.1"}}),
               HasSubstr("raise --max-operations"));
@@ -204,7 +181,7 @@ TEST(MpoTest, RefusesWhatCannotBe) {
 }
 
 TEST(MpoTest, BondOneAndABudgetAboveDense) {
-  const Matrix64 w = RandomMatrix(24, 36, 11);
+  const Matrix64 w = NormalMatrix(24, 36, 11);
   const auto one = RunMpo(w, Keep(0.9, w), {{"shape", "4x6,6x6"}, {"bond", "1"}});
   ASSERT_TRUE(one.ok()) << one.status();
   EXPECT_EQ(one->rank, 1);
@@ -217,7 +194,7 @@ TEST(MpoTest, BondOneAndABudgetAboveDense) {
 class MpoEngineTest : public GroupTest {};
 
 TEST_F(MpoEngineTest, RunsWhatIsStored) {
-  const Matrix64 w = RandomMatrix(64, 96, 12);
+  const Matrix64 w = NormalMatrix(64, 96, 12);
   const std::pair<const char*, OptionValues> cases[] = {
       {"f32", {}},
       {"bf16", {{"sites", "3"}, {"max-operations", "20"}}},
