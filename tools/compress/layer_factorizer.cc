@@ -79,7 +79,7 @@ class LayerRun {
       shapes.push_back({l.name, l.out_features(), l.in_features()});
       groups.push_back({i});
     }
-    if (job_.method->join != nullptr) groups = job_.method->join(shapes);
+    if (job_.method->join != nullptr) groups = job_.method->join(shapes, *job_.settings);
     const auto size = [&](const std::vector<size_t>& group) {
       int64_t total = 0;
       for (size_t i : group) total += SizeOf(i);

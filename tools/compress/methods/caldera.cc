@@ -156,7 +156,8 @@ absl::StatusOr<std::vector<Factorization>> FactorizeCaldera(absl::Span<const Met
   return JointCaldera(inputs).Run();
 }
 
-std::vector<std::vector<size_t>> JoinCaldera(absl::Span<const LinearShape> linears) {
+std::vector<std::vector<size_t>> JoinCaldera(absl::Span<const LinearShape> linears,
+                                             const MethodSettings& /*settings*/) {
   std::map<std::pair<std::string, int64_t>, std::vector<size_t>> groups;
   for (size_t i = 0; i < linears.size(); ++i) {
     groups[{ParentOf(linears[i].name), linears[i].in_features}].push_back(i);

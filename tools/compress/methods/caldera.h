@@ -20,7 +20,8 @@ namespace rankine {
 
 absl::StatusOr<std::vector<Factorization>> FactorizeCaldera(absl::Span<const MethodInput> inputs);
 // By the part of the name before the last dot, and the extent of the input.
-std::vector<std::vector<size_t>> JoinCaldera(absl::Span<const LinearShape> linears);
+std::vector<std::vector<size_t>> JoinCaldera(absl::Span<const LinearShape> linears,
+                                             const MethodSettings& settings);
 
 inline constexpr MethodOption kCalderaOptions[] = {
     {.name = "base-encode",

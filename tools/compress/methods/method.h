@@ -73,7 +73,8 @@ struct Method {
   // Whether it gives a linear without a bias one, which counts. Null: never.
   bool (*adds_bias)(const MethodSettings& settings) = nullptr;
 
-  // One of the two. Thread-safe and deterministic. Errors need not name the linear.
+  // One of the two; both where settings decide whether linears go together, and then the second is
+  // called. Thread-safe and deterministic. Errors need not name the linear.
   absl::StatusOr<Factorization> (*factorize)(const MethodInput& input) = nullptr;
   // Of linears that `join` put together: as many results, in order. Cores that several matrices
   // share stand in the tensors of one of them. Budgets are each linear's own share; their sum is
@@ -83,7 +84,8 @@ struct Method {
 
   // Partitions a layer's selected linears (indices into them) into what is factored together.
   // Null: each alone.
-  std::vector<std::vector<size_t>> (*join)(absl::Span<const LinearShape> linears) = nullptr;
+  std::vector<std::vector<size_t>> (*join)(absl::Span<const LinearShape> linears,
+                                           const MethodSettings& settings) = nullptr;
 
   // Squared absolute loss of dropping each slice k = 0, 1, .. of the largest possible rank, in
   // falling order, for methods whose slices are independent; allocation policies that weigh slices

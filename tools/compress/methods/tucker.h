@@ -1,9 +1,10 @@
 // `tucker`: a core and one factor per mode (Moar et al. 2024, arXiv 2405.06626): attention
 // projections as heads x head_dim x features, other linears as out x in; HOSVD start, HOOI, and the
-// ranks that keep most at the budget.
+// ranks that keep most at the budget. Several projections as one tensor: tucker_stack.h.
 #pragma once
 
 #include "tools/compress/methods/method.h"
+#include "tools/compress/methods/tucker_stack.h"
 
 namespace rankine {
 
@@ -14,8 +15,15 @@ inline constexpr MethodOption kTuckerOptions[] = {
      .kind = MethodOption::Kind::kWord,
      .default_value = "auto",
      .help = "modes of a weight: 3 with the attention heads, 2 without, auto: 3 where there are "
-             "heads; several weights stacked into one tensor are not supported",
+             "heads",
      .words = "auto 2 3"},
+    {.name = "stack",
+     .kind = MethodOption::Kind::kWord,
+     .default_value = "none",
+     .help =
+         "projections of an attention block as one tensor, with a shared core and factors: qkv, "
+         "or qkvo, o transposed",
+     .words = "none qkv qkvo"},
     {.name = "ranks",
      .kind = MethodOption::Kind::kWord,
      .default_value = "",
@@ -32,6 +40,8 @@ inline constexpr Method kTuckerMethod{
     .help = "a Tucker core and factors, --weighting full over the calibration text or none",
     .options = kTuckerOptions,
     .factorize = &FactorizeTucker,
+    .factorize_jointly = &FactorizeTuckerJointly,
+    .join = &JoinTucker,
 };
 
 }  // namespace rankine

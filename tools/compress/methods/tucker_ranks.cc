@@ -90,8 +90,9 @@ std::vector<int64_t> Tried(int64_t extent) {
   return tried;
 }
 
-// Gram matrix over the modes but `big`, in the bases of their HOSVD; slices that keep most first.
-absl::StatusOr<Matrix64> SmallGram(const Tensor64& t, size_t big) {
+// The unfolding [big, the others] in the bases of the other modes' HOSVD; slices that keep most
+// first.
+absl::StatusOr<Matrix64> RotatedUnfolding(const Tensor64& t, size_t big) {
   Tensor64 rotated = t;
   for (size_t k = 0; k < t.order(); ++k) {
     if (k == big) continue;
@@ -99,8 +100,14 @@ absl::StatusOr<Matrix64> SmallGram(const Tensor64& t, size_t big) {
     RK_ASSIGN_OR_RETURN(const SvdFactors f, TruncatedSvd(unfolding, t.extents[k]));
     rotated = ModeProduct(rotated, k, Transposed(f.u));
   }
-  const Matrix64 unfolding = Unfold(rotated, big);  // [big, (the others)]
-  return MatrixProduct(Transposed(unfolding), unfolding);
+  return Unfold(rotated, big);
+}
+
+// The squared singular values.
+absl::StatusOr<std::vector<double>> SpectrumOf(const Matrix64& unfolding) {
+  return Eigenvalues(unfolding.cols <= unfolding.rows
+                         ? MatrixProduct(Transposed(unfolding), unfolding)
+                         : MatrixProduct(unfolding, Transposed(unfolding)));
 }
 
 double SumOfFirst(const std::vector<double>& values, int64_t count) {
@@ -109,14 +116,23 @@ double SumOfFirst(const std::vector<double>& values, int64_t count) {
 }
 
 // Searches the ranks of a three-mode tensor: each pair of the two small modes, the large one filled
-// up. What a choice keeps is judged from the HOSVD: the largest eigenvalues of its part of `gram`.
-// The eigenvalues of a part interlace with those of the whole, so both its trace and the largest
-// eigenvalues of the whole bound what it keeps: pairs are measured from the highest bound down, and
+// up. What a choice keeps is judged from the HOSVD: the largest squared singular values of its part
+// of the unfolding. Those of a part interlace with those of the whole, so both their sum and the
+// largest of the whole bound what it keeps: pairs are measured from the highest bound down, and
 // the search ends where no bound exceeds what the best keeps (or after kMeasuredPairs).
 class RankSearch {
  public:
-  RankSearch(const MethodInput& input, const TuckerModes& modes, const Matrix64& gram)
-      : input_(input), modes_(modes), gram_(gram), big_(LargestMode(modes)) {
+  RankSearch(const MethodInput& input, const TuckerModes& modes, const Matrix64& unfolding)
+      : input_(input),
+        modes_(modes),
+        unfolding_(unfolding),
+        energies_(static_cast<size_t>(unfolding.cols)),
+        big_(LargestMode(modes)) {
+    for (int64_t i = 0; i < unfolding.rows; ++i) {
+      for (int64_t j = 0; j < unfolding.cols; ++j) {
+        energies_[static_cast<size_t>(j)] += unfolding(i, j) * unfolding(i, j);
+      }
+    }
     size_t count = 0;
     for (size_t k = 0; k < 3; ++k) {
       if (k != big_) small_[count++] = k;
@@ -125,7 +141,7 @@ class RankSearch {
 
   // Empty: no pair fits.
   absl::StatusOr<Ranks> Run() const {
-    RK_ASSIGN_OR_RETURN(const std::vector<double> whole, Eigenvalues(gram_));
+    RK_ASSIGN_OR_RETURN(const std::vector<double> whole, SpectrumOf(unfolding_));
     const std::vector<Pair> pairs = Pairs(whole);
     double kept = -1;
     int measured = 0;
@@ -134,7 +150,7 @@ class RankSearch {
       if (pair.bound <= kept || measured == kMeasuredPairs) break;
       double keeps = pair.bound;
       if (!pair.is_exact) {
-        RK_ASSIGN_OR_RETURN(const std::vector<double> values, Eigenvalues(Part(pair.ranks)));
+        RK_ASSIGN_OR_RETURN(const std::vector<double> values, SpectrumOf(Part(pair.ranks)));
         keeps = SumOfFirst(values, pair.ranks[big_]);
         ++measured;
       }
@@ -165,7 +181,7 @@ class RankSearch {
         const int64_t rank = ranks[big_];
         const double trace = TraceOfPart(ranks);
         const bool is_full = rank >= a * b || rank == modes_.extents[big_];
-        const bool is_whole = a * b == gram_.rows;
+        const bool is_whole = a * b == unfolding_.cols;
         const double bound = is_full ? trace : std::min(trace, SumOfFirst(whole, rank));
         pairs.push_back({std::move(ranks), bound, is_full || is_whole});
       }
@@ -175,8 +191,8 @@ class RankSearch {
     return pairs;
   }
 
-  // The row of `gram` that is row i of the part that the ranks keep.
-  int64_t RowOf(int64_t i, const Ranks& ranks) const {
+  // The column of the unfolding that is column i of the part that the ranks keep.
+  int64_t ColumnOf(int64_t i, const Ranks& ranks) const {
     const int64_t b = ranks[small_[1]];
     return i / b * modes_.extents[small_[1]] + i % b;
   }
@@ -184,24 +200,25 @@ class RankSearch {
   double TraceOfPart(const Ranks& ranks) const {
     double trace = 0;
     for (int64_t i = 0; i < ranks[small_[0]] * ranks[small_[1]]; ++i) {
-      trace += gram_(RowOf(i, ranks), RowOf(i, ranks));
+      trace += energies_[static_cast<size_t>(ColumnOf(i, ranks))];
     }
     return trace;
   }
 
   Matrix64 Part(const Ranks& ranks) const {
     const int64_t size = ranks[small_[0]] * ranks[small_[1]];
-    Matrix64 part(size, size);
-    for (int64_t i = 0; i < size; ++i) {
-      const double* from = gram_.Row(RowOf(i, ranks));
-      for (int64_t j = 0; j < size; ++j) part(i, j) = from[RowOf(j, ranks)];
+    Matrix64 part(unfolding_.rows, size);
+    for (int64_t i = 0; i < unfolding_.rows; ++i) {
+      const double* from = unfolding_.Row(i);
+      for (int64_t j = 0; j < size; ++j) part(i, j) = from[ColumnOf(j, ranks)];
     }
     return part;
   }
 
   const MethodInput& input_;
   const TuckerModes& modes_;
-  const Matrix64& gram_;
+  const Matrix64& unfolding_;
+  std::vector<double> energies_;  // of its columns
   const size_t big_;
   std::array<size_t, 2> small_{};
 };
@@ -268,8 +285,8 @@ absl::StatusOr<Ranks> TuckerRanks(const MethodInput& input, const TuckerModes& m
     ranks = Filled(input, modes, ranks, big);
     if (ranks[big] == 0) ranks.clear();
   } else {
-    RK_ASSIGN_OR_RETURN(const Matrix64 gram, SmallGram(t, LargestMode(modes)));
-    RK_ASSIGN_OR_RETURN(ranks, RankSearch(input, modes, gram).Run());
+    RK_ASSIGN_OR_RETURN(const Matrix64 unfolding, RotatedUnfolding(t, LargestMode(modes)));
+    RK_ASSIGN_OR_RETURN(ranks, RankSearch(input, modes, unfolding).Run());
   }
   if (!ranks.empty()) return ranks;
   if (Fits(input, modes, least)) return least;

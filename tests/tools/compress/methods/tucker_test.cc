@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "models/encode/encoding_name.h"
 #include "tests/runtime/factor/group_testing.h"
+#include "tests/tools/compress/matrix_testing.h"
 #include "tools/compress/dense_product.h"
 #include "tools/compress/methods/tucker_ranks.h"
 #include "tools/compress/tucker_decomposition.h"
@@ -18,34 +18,11 @@ namespace rankine {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::IndependentMoments;
+using testing::NormalMatrix;
 
 const Encoding kF32 = Encoding::Float(DType::kF32);
 constexpr AttentionHeads kOut{.count = 3, .dim = 8}, kIn{.count = 4, .dim = 8, .on_input = true};
-
-Matrix64 RandomMatrix(int64_t rows, int64_t cols, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal;
-  Matrix64 a(rows, cols);
-  for (double& v : a.values) v = normal(random);
-  return a;
-}
-
-Moments RandomMoments(int64_t n, uint64_t seed) {
-  Matrix64 x = RandomMatrix(n, 3 * n, seed);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t t = 0; t < x.cols; ++t) x(i, t) *= 1 + static_cast<double>(i % 7);
-  }
-  Moments moments{.tokens = x.cols, .second = Matrix64(n, n)};
-  moments.mean.resize(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      for (int64_t t = 0; t < x.cols; ++t) {
-        moments.second(i, j) += x(i, t) * x(j, t) / static_cast<double>(x.cols);
-      }
-    }
-  }
-  return moments;
-}
 
 struct Case {
   std::optional<AttentionHeads> heads;
@@ -78,7 +55,7 @@ double Loss(const Matrix64& w, const Factorization& f, const Matrix64* h = nullp
 }
 
 TEST(TuckerTest, StoresACoreAndAFactorOfEachMode) {
-  const Matrix64 w = RandomMatrix(24, 32, 1);
+  const Matrix64 w = NormalMatrix(24, 32, 1);
   const auto out =
       Tuck(w, {.heads = kOut, .budget = {.bits = 1e9}, .options = {{"ranks", "2,5,9"}}});
   ASSERT_TRUE(out.ok()) << out.status();
@@ -107,9 +84,9 @@ TEST(TuckerTest, StoresACoreAndAFactorOfEachMode) {
 }
 
 TEST(TuckerTest, TwoWaysAreTheSvdOfThatBudget) {
-  const Moments moments = RandomMoments(32, 3);
+  const Moments moments = IndependentMoments(32, 3);
   for (const int64_t rows : {24, 48}) {
-    const Matrix64 w = RandomMatrix(rows, 32, 2);
+    const Matrix64 w = NormalMatrix(rows, 32, 2);
     const Budget budget{.parameters = 0.6 * static_cast<double>(rows * 32)};
     const int64_t r = *RankWithin(budget, rows, 32, kF32);
     const auto f = Tuck(w, {.budget = budget, .moments = &moments});
@@ -124,7 +101,7 @@ TEST(TuckerTest, TwoWaysAreTheSvdOfThatBudget) {
 TEST(TuckerTest, RanksStayWithinTheBudgetAndFindTheStructure) {
   // Three heads that are multiples of one: rank 1 over the heads.
   Matrix64 w(24, 32);
-  const Matrix64 head = RandomMatrix(8, 32, 4);
+  const Matrix64 head = NormalMatrix(8, 32, 4);
   for (int64_t i = 0; i < 24; ++i) {
     for (int64_t j = 0; j < 32; ++j) w(i, j) = (1 + i / 8) * head(i % 8, j);
   }
@@ -132,7 +109,7 @@ TEST(TuckerTest, RanksStayWithinTheBudgetAndFindTheStructure) {
   ASSERT_TRUE(exact.ok()) << exact.status();
   EXPECT_LT(Loss(w, *exact), 1e-10 * SquaredNorm(w));
   for (const auto& heads : {kOut, kIn}) {
-    const Matrix64 random = RandomMatrix(24, 32, 6);
+    const Matrix64 random = NormalMatrix(24, 32, 6);
     double before = 2 * SquaredNorm(random);
     for (const double keep : {0.1, 0.3, 0.6, 0.9}) {
       const auto f = Tuck(random, {.heads = heads, .budget = {.parameters = keep * 24 * 32}});
@@ -153,7 +130,7 @@ TEST(TuckerTest, RanksStayWithinTheBudgetAndFindTheStructure) {
 // any lower rank of the input that keeps as much.
 TEST(TuckerTest, TheLargestModeMayStayInFull) {
   Matrix64 w(24, 32);
-  const Matrix64 a = RandomMatrix(8, 4, 21), b = RandomMatrix(4, 3 * 32, 22);
+  const Matrix64 a = NormalMatrix(8, 4, 21), b = NormalMatrix(4, 3 * 32, 22);
   const Matrix64 heads = MatrixProduct(a, b);
   for (int64_t k = 0; k < 3; ++k) {
     for (int64_t d = 0; d < 8; ++d) {
@@ -170,7 +147,7 @@ TEST(TuckerTest, TheLargestModeMayStayInFull) {
 // No other choice of ranks that fits keeps more, as the HOSVD's core tells.
 TEST(TuckerTest, TheSearchEqualsTryingEveryPair) {
   for (uint64_t seed = 30; seed < 34; ++seed) {
-    const Matrix64 w = RandomMatrix(24, 32, seed);
+    const Matrix64 w = NormalMatrix(24, 32, seed);
     const Tensor64 t({3, 8, 32}, w.values);
     const Budget budget{.parameters = 0.5 * 24 * 32};
     const auto settings =
@@ -204,8 +181,8 @@ TEST(TuckerTest, TheSearchEqualsTryingEveryPair) {
 }
 
 TEST(TuckerTest, WeightingLowersTheErrorOnItsInputs) {
-  const Matrix64 w = RandomMatrix(24, 32, 7);
-  const Moments moments = RandomMoments(32, 8);
+  const Matrix64 w = NormalMatrix(24, 32, 7);
+  const Moments moments = IndependentMoments(32, 8);
   for (const auto& heads : {kOut, kIn}) {
     const Case c{.heads = heads, .budget = {.bits = 1e9}, .options = {{"ranks", "3,4,6"}}};
     Case full = c;
@@ -218,8 +195,8 @@ TEST(TuckerTest, WeightingLowersTheErrorOnItsInputs) {
 }
 
 TEST(TuckerTest, RankOneAndSingularMoments) {
-  const Matrix64 w = RandomMatrix(24, 32, 9);
-  Moments moments = RandomMoments(32, 10);
+  const Matrix64 w = NormalMatrix(24, 32, 9);
+  Moments moments = IndependentMoments(32, 10);
   for (int64_t i = 0; i < 32; ++i) moments.second(i, 3) = moments.second(3, i) = 0;
   for (const auto& heads : {kOut, kIn}) {
     const auto f = Tuck(w, {.heads = heads, .budget = {.rank = 1}, .moments = &moments});
@@ -230,14 +207,12 @@ TEST(TuckerTest, RankOneAndSingularMoments) {
 }
 
 TEST(TuckerTest, RefusesWhatCannotBe) {
-  const Matrix64 w = RandomMatrix(24, 32, 11);
+  const Matrix64 w = NormalMatrix(24, 32, 11);
   const auto error = [&](const Case& c) { return std::string(Tuck(w, c).status().message()); };
   const Budget half{.parameters = 384};
   EXPECT_THAT(error({.budget = half, .options = {{"ways", "3"}}}), HasSubstr("no attention heads"));
   EXPECT_THAT(error({.budget = half, .options = {{"ways", "4"}}}),
               HasSubstr("--ways 4 is not one of: auto 2 3 (modes of a weight"));
-  EXPECT_THAT(error({.budget = half, .options = {{"ways", "4"}}}),
-              HasSubstr("several weights stacked into one tensor are not supported"));
   EXPECT_THAT(error({.heads = kOut, .budget = half, .options = {{"ranks", "4,2,2"}}}),
               HasSubstr("outside [1, 3]"));
   EXPECT_THAT(error({.heads = kOut, .budget = half, .options = {{"ranks", "2,x,2"}}}),
@@ -275,7 +250,7 @@ TEST(TuckerTest, HeadsComeFromTheConfig) {
 class TuckerEngineTest : public GroupTest {};
 
 TEST_F(TuckerEngineTest, RunsWhatIsStored) {
-  const Matrix64 w = RandomMatrix(48, 64, 12);
+  const Matrix64 w = NormalMatrix(48, 64, 12);
   const Case cases[] = {{.heads = AttentionHeads{3, 16}, .options = {{"ranks", "2,9,14"}}},
                         {.heads = AttentionHeads{4, 16, true}, .options = {{"ranks", "20,3,10"}}},
                         {.options = {{"ranks", "11,11"}}},
