@@ -1,0 +1,60 @@
+"""What authors.py compares: the authors' repositories, and each comparison's settings on both sides."""
+
+import dataclasses
+
+ALPHA = 0.5  # of ASVD, on both sides
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    name: str
+    url: str
+    commit: str  # that the comparison was made with
+    licence: str
+
+
+REPOSITORIES = {
+    "svd-llm": Repository("SVD-LLM", "https://github.com/AIoT-MLSys-Lab/SVD-LLM",
+                          "1c1009a99bea54c22c27a4dd5d9fba7116dc456b", "Apache-2.0"),
+    "asvd": Repository("ASVD", "https://github.com/hahnyuan/ASVD4LLM",
+                       "863042743edb4c0dcc512a45534dea07df16b140", "MIT"),
+    "caldera": Repository("CALDERA", "https://github.com/pilancilab/caldera",
+                          "d3bb3a468e7a4ee7f6bb59342bdecb6397808d51", "none stated"),
+    "quip-sharp": Repository("QuIP#, CALDERA's submodule", "https://github.com/Cornell-RelaxML/quip-sharp",
+                             "b22288cbb71abf997ea15c9858da13f4de3cc005", "GPL-3.0"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    title: str
+    repository: str  # a key of REPOSITORIES
+    program: str     # peer_*.py
+    settings: dict   # of the program
+    flags: tuple     # of rankine factorize
+    judged_by: str   # the figure that the method minimises
+    note: str = ""
+
+
+def svd_llm(keep):
+    return Case(f"svd-llm, keep {keep}", "svd-llm", "peer_svd_llm.py", {"keep": keep},
+                ("--method", "svd-llm", "--keep", str(keep), "--factor-encode", "f32"), "weighted_error")
+
+
+def svd_llm_update(keep):
+    return Case(f"svd-llm-u (closed-form update), keep {keep}", "svd-llm", "peer_svd_llm.py", {"keep": keep},
+                ("--method", "svd-llm-u", "--target", "prefix", "--keep", str(keep), "--factor-encode", "f32"),
+                "weighted_error", "H here is of the inputs behind the factored layers; the factors of both start from "
+                "the dense model's.")
+
+
+def asvd(keep):
+    return Case(f"asvd, keep {keep}", "asvd", "peer_asvd.py", {"keep": keep, "alpha": ALPHA, "seed": 0},
+                ("--method", "asvd", "--alpha", str(ALPHA), "--keep", str(keep), "--factor-encode", "f32"),
+                "scaled_error", "ASVD minimises the error whose inputs are scaled by (mean of abs x)^alpha, not that "
+                "weighted by H.")
+
+
+# The cases of a repository, given the shares to keep.
+CASES = {"svd-llm": lambda keeps: [svd_llm(keep) for keep in keeps],
+         "asvd": lambda keeps: [asvd(keep) for keep in keeps]}
