@@ -9,9 +9,9 @@ of the authors' repository:
 REPOSITORIES
 CALDERA's needs its submodule, `git clone ... caldera/quip-sharp`. Nothing of these is copied or built here: each runs in
 a process of its own under PYTHON (default: this one), which has bench/quality/requirements.txt. For every selected linear
-both products are compared with the weight by NumPy in float64. With --text, SVD-LLM's closed-form update is compared too, in one
-layer behind others that svd-llm-u has factored; the text is run through these few layers alone. --out gets authors.json and authors.md; the exit code is 1
-when a ratio of the errors that a method minimises is above 1.02.
+both products are compared with the weight by NumPy in float64. With --text, SVD-LLM's closed-form update is compared too,
+in one layer behind others that svd-llm-u has factored; the text is run through these few layers alone. --out gets
+authors.json and authors.md; the exit code is 1 when a ratio of the errors that a method minimises is above 1.02.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""CALDERA's own caldera() (pilancilab/caldera, decomposition/alg.py, over QuIP#'s quantisers) on given weights and H, on the CPU.
+"""CALDERA's own caldera() (pilancilab/caldera, decomposition/alg.py, over QuIP#'s quantisers) on given weights and H, on the
+CPU.
 
 Only what its README and its notebook show is called; its licence is not stated and QuIP#'s is the GPL: nothing of them is in
 here. A case: rank, seed, and fields of its CalderaParams by name. Two of its imports are CUDA extensions: quiptools_cuda,

@@ -1,7 +1,8 @@
 """SVD-LLM's own functions (AIoT-MLSys-Lab/SVD-LLM, SVDLLM.py) on given weights and H, a stand-in for the model around them.
 
-A case: keep. H times the tokens is the sum that it gathers. All seven linears of each layer are needed. Its Cholesky factors, damped as it does, come from profle_svdllm and go to whitening. Where the
-inputs have "prefix_second", H behind a factored prefix, local_update refits U to it, as whitening_local_update has it.
+A case: keep. H times the tokens is the sum that it gathers. All seven linears of each layer are needed. Its Cholesky
+factors, damped as it does, come from profle_svdllm and go to whitening. Where the inputs have "prefix_second", H behind a
+factored prefix, local_update refits U to it, as whitening_local_update has it.
 """
 
 import sys

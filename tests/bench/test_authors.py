@@ -101,7 +101,8 @@ class FilesTest(unittest.TestCase):
             return {"legs": [{"name": name, "extent": extent} for name, extent in legs]}
         matrix = {"name": "a", "output_legs": [{"name": "o"}], "input_legs": [{"name": "i"}],
                   "provenance": {"weighted_error": 0.5},
-                  "terms": [{"cores": [core(("o", 4), ("i", 6))]}, {"cores": [core(("o", 4), ("r", 2)), core(("r", 2), ("i", 6))]}]}
+                  "terms": [{"cores": [core(("o", 4), ("i", 6))]},
+                            {"cores": [core(("o", 4), ("r", 2)), core(("r", 2), ("i", 6))]}]}
         path = self.folder / "factorization.json"
         path.write_text(json.dumps({"matrices": [matrix]}))
         self.assertEqual(model_files.read_provenance(self.folder), {"a": {"weighted_error": 0.5, "rank": 2}})
@@ -122,7 +123,8 @@ class FiguresTest(unittest.TestCase):
         self.assertAlmostEqual(weighted_errors.weighted_error(weight, other, second), expected, delta=150 * 2**-52 * 10)
         figures = weighted_errors.figures(weight, other, second, np.abs(x).mean(1), 0.5)
         scale = np.diag(np.sqrt(np.abs(x).mean(1)))
-        self.assertAlmostEqual(figures["scaled_error"], np.linalg.norm((weight - other) @ scale) / np.linalg.norm(weight @ scale))
+        self.assertAlmostEqual(figures["scaled_error"],
+                               np.linalg.norm((weight - other) @ scale) / np.linalg.norm(weight @ scale))
         self.assertAlmostEqual(figures["relative_error"], np.linalg.norm(weight - other) / np.linalg.norm(weight))
 
     def test_what_is_no_approximation_is_refused(self):
@@ -138,7 +140,8 @@ def results(ratios):
              "ours": {"weighted_error": 0.5 * ratio, "relative_error": 0.25, "scaled_error": 0.125}}
             for k, ratio in enumerate(ratios)]
     case = authors_cases.svd_llm(0.8)
-    return {"model": "m", "command": "the command", "limit": 1.02, "repositories": [vars(authors_cases.REPOSITORIES["svd-llm"])],
+    return {"model": "m", "command": "the command", "limit": 1.02,
+            "repositories": [vars(authors_cases.REPOSITORIES["svd-llm"])],
             "cases": [{"title": case.title, "judged_by": case.judged_by, "program": case.program, "settings": case.settings,
                        "flags": list(case.flags), "note": case.note, "rows": rows}]}
 
