@@ -9,9 +9,10 @@ of the authors' repository:
 REPOSITORIES
 CALDERA's needs its submodule, `git clone ... caldera/quip-sharp`. Nothing of these is copied or built here: each runs in
 a process of its own under PYTHON (default: this one), which has bench/quality/requirements.txt. For every selected linear
-both products are compared with the weight by NumPy in float64. With --text, SVD-LLM's closed-form update is compared too,
-in one layer behind others that svd-llm-u has factored; the text is run through these few layers alone. --out gets
-authors.json and authors.md; the exit code is 1 when a ratio of the errors that a method minimises is above 1.02.
+both products are compared with the weight by NumPy in float64. With --text, what is compared of SVD-LLM is its closed-form
+update, in one layer behind others that svd-llm-u has factored; the text is run through these few layers alone. --out gets
+authors.json and authors.md, where cases of earlier runs that were not run again stay; the exit code is 1 when a ratio of
+the errors that a method minimises is above 1.02.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from truncated_model import write_truncated
 LIMIT = 1.02
 HERE = pathlib.Path(__file__).resolve().parent
 DEFAULT_LAYERS = r"layers\.(2|15|28)\..*(q_proj|o_proj|gate_proj|down_proj)"
+DEFAULT_CALDERA_LAYERS = r"layers\.15\..*k_proj"
 # Products are read back in f32, the program measured them in f64.
 REPORTED_TOLERANCE = 1e-4
 
@@ -196,8 +198,10 @@ def parse(words):
     for key in CASES:
         parser.add_argument(f"--{key}", metavar="PATH")
     parser.add_argument("--layers", default=DEFAULT_LAYERS, help="regular expression, searched in linears' names")
+    parser.add_argument("--caldera-layers", metavar="REGEX", default=DEFAULT_CALDERA_LAYERS,
+                        help="the same for --caldera, whose code takes minutes for a small matrix")
     parser.add_argument("--keep", type=float, nargs="+", default=[0.8, 0.6])
-    parser.add_argument("--text", nargs="+", help="compare SVD-LLM's closed-form update, calibrated on these files")
+    parser.add_argument("--text", nargs="+", help="compare SVD-LLM's closed-form update, on these files")
     parser.add_argument("--windows", type=int, default=64, help="of 512 tokens of --text (default 64)")
     parser.add_argument("--update-layer", type=int, default=2, help="that is updated, behind factored ones (default 2)")
     parser.add_argument("--python", default=sys.executable, help="that runs the authors' code")
@@ -210,9 +214,12 @@ def command_line(arguments):
     """What the report says it was made by: paths of this machine left out."""
     words = ["python bench/quality/authors.py build/release/rankine MODEL --statistics STATS"]
     words += [f"--{key} {REPOSITORIES[key].name}" for key in CASES if checkout_of(arguments, key)]
-    words += [f"--layers '{arguments.layers}'"] if arguments.layers != DEFAULT_LAYERS else []
+    for option, default in (("layers", DEFAULT_LAYERS), ("caldera_layers", DEFAULT_CALDERA_LAYERS)):
+        if (pattern := getattr(arguments, option)) != default:
+            words += [f"--{option.replace('_', '-')} '{pattern}'"]
     words += [f"--text TEXT --windows {arguments.windows} --update-layer {arguments.update_layer}"] if arguments.text else []
-    return " ".join(words + ["--keep " + " ".join(map(str, arguments.keep)), "--out FOLDER"])
+    words += ["--keep " + " ".join(map(str, arguments.keep))] if arguments.svd_llm or arguments.asvd else []
+    return " ".join(words + ["--out FOLDER"])
 
 
 def checkout_of(arguments, key):
@@ -225,22 +232,29 @@ def compare_all(arguments):
         raise ComparisonError("name a checkout: --" + ", --".join(CASES))
     for key in chosen:
         check_commit(checkout_of(arguments, key), key)
-    inputs = Inputs(arguments.model, arguments.statistics, arguments.layers)
-    cases = [result for key in chosen
-             for result in run_cases(CASES[key](arguments.keep), inputs, checkout_of(arguments, key), arguments)]
-    if arguments.text and arguments.svd_llm:
-        cases += [run_update(svd_llm_update(keep), arguments.svd_llm, arguments) for keep in arguments.keep]
-    return {"model": pathlib.Path(arguments.model).resolve().name, "command": command_line(arguments), "limit": LIMIT,
-            "repositories": [vars(REPOSITORIES[key]) for key in chosen], "cases": cases}
+    if arguments.caldera:
+        check_commit(pathlib.Path(arguments.caldera, "quip-sharp"), "quip-sharp")
+        chosen.append("quip-sharp")
+    cases = []
+    for key in (key for key in chosen if key in CASES):
+        if key == "svd-llm" and arguments.text:
+            cases += [run_update(svd_llm_update(keep), arguments.svd_llm, arguments) for keep in arguments.keep]
+            continue
+        pattern = arguments.caldera_layers if key == "caldera" else arguments.layers
+        inputs = Inputs(arguments.model, arguments.statistics, pattern)
+        cases += run_cases(CASES[key](arguments.keep), inputs, checkout_of(arguments, key), arguments)
+    return {"model": pathlib.Path(arguments.model).resolve().name, "limit": LIMIT,
+            "repositories": [vars(REPOSITORIES[key]) for key in chosen],
+            "cases": [{**case, "command": command_line(arguments)} for case in cases]}
 
 
 def main(words):
     arguments = parse(words)
     try:
         results = compare_all(arguments)
+        authors_report.write(results, arguments.out)
     except (ComparisonError, FileError, ValueError) as error:
         sys.exit(f"authors.py: {error}")
-    authors_report.write(results, arguments.out)
     print("\n".join(authors_report.summary_table(results)))
     for title, linear, value in authors_report.worse(results):
         print(f"{title}: {linear} is {value:.4f} of the authors' error", file=sys.stderr)

@@ -55,6 +55,36 @@ def asvd(keep):
                 "weighted by H.")
 
 
+RANK = 64
+# Theirs is slow without CUDA: E8P takes minutes for a matrix.
+CALDERA_ITERATIONS = {"uniform": 8, "e8p": 2}
+CALDERA_SHARED = {"L_bits": 16, "R_bits": 16, "rank": RANK, "lattice_quant_LR": False, "activation_aware_LR": True,
+                  "rand_svd": False, "block": 64, "seed": 0}
+
+
+def caldera_uniform(bits):
+    """Q to the nearest of a uniform grid, L R fitted to the rest under H, in turn."""
+    settings = {"Q_bits": bits, "lattice_quant_Q": False, "activation_aware_Q": False, "hadamard_transform": False,
+                "update_order": ["Q", "LR"], "Q_hessian_downdate": False, "iters": CALDERA_ITERATIONS["uniform"]}
+    return Case(f"caldera, Q in {bits} bits by rounding, rank {RANK}", "caldera", "peer_caldera.py",
+                {**settings, **CALDERA_SHARED},
+                ("--method", "caldera", "--rank", str(RANK), "--base-encode", f"int{bits}:g64", "--factor-encode", "f32",
+                 "--hadamard", "0", "--ldlq", "0", "--iterations", str(CALDERA_ITERATIONS["uniform"])), "weighted_error",
+                "Both grids are uniform in groups of 64; ours has a scale of 16 bits for each.")
+
+
+def caldera_e8p():
+    """As the authors' script has it but for L and R, which are not rounded: LDLQ on E8P in the rotated basis."""
+    settings = {"Q_bits": 2, "lattice_quant_Q": True, "activation_aware_Q": True, "hadamard_transform": True,
+                "update_order": ["LR", "Q"], "Q_hessian_downdate": True, "iters": CALDERA_ITERATIONS["e8p"]}
+    return Case(f"caldera, Q in E8P (2 bits), rank {RANK}", "caldera", "peer_caldera.py", {**settings, **CALDERA_SHARED},
+                ("--method", "caldera", "--rank", str(RANK), "--base-encode", "e8p", "--factor-encode", "f32",
+                 "--iterations", str(CALDERA_ITERATIONS["e8p"])), "weighted_error",
+                "The signs of the rotations differ. Theirs tunes the codes after LDLQ (QuIP#'s default of 10 passes), ours "
+                "does not; ours starts from two points, and keeps the best iterate.")
+
+
 # The cases of a repository, given the shares to keep.
 CASES = {"svd-llm": lambda keeps: [svd_llm(keep) for keep in keeps],
-         "asvd": lambda keeps: [asvd(keep) for keep in keeps]}
+         "asvd": lambda keeps: [asvd(keep) for keep in keeps],
+         "caldera": lambda keeps: [caldera_uniform(bits) for bits in (4, 3, 2)] + [caldera_e8p()]}

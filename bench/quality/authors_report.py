@@ -66,7 +66,8 @@ def markdown(results):
              "Each method's public code and `rankine factorize` on the same weights, the same H = X X^T / T and the same "
              "rank: the relative errors of the products, computed by NumPy in float64. A ratio is ours over the authors'; "
              "below 1, ours is nearer to the weights. The authors' code runs as a program of its own.", "",
-             f"Made by `{results['command']}`, MODEL being {results['model']}.", ""]
+             f"MODEL is {results['model']}. Made by", ""]
+    lines += [f"    {command}" for command in dict.fromkeys(case["command"] for case in results["cases"])] + [""]
     lines += table(["repository", "commit", "licence"],
                    [[f"[{r['name']}]({r['url']})", r["commit"][:12], r["licence"]] for r in results["repositories"]])
     lines += ["", *summary_table(results)]
@@ -79,8 +80,21 @@ def markdown(results):
     return "\n".join(lines) + "\n"
 
 
+def merged(old, new):
+    """The cases and repositories of both, those of `new` in the place of others of the same name."""
+    if old["model"] != new["model"]:
+        raise ValueError(f"the report there is of the model {old['model']}, not of {new['model']}: name another --out")
+    def join(key, name):
+        return list({**{entry[name]: entry for entry in old[key]}, **{entry[name]: entry for entry in new[key]}}.values())
+    return {**new, "repositories": join("repositories", "name"), "cases": join("cases", "title")}
+
+
 def write(results, folder):
+    """As authors.json and authors.md. ValueError: authors.json is there and of another model."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "authors.json").write_text(json.dumps(results, indent=1) + "\n")
+    path = folder / "authors.json"
+    if path.exists():
+        results = merged(json.loads(path.read_text()), results)
+    path.write_text(json.dumps(results, indent=1) + "\n")
     (folder / "authors.md").write_text(markdown(results))

@@ -2,13 +2,15 @@
 CPU.
 
 Only what its README and its notebook show is called; its licence is not stated and QuIP#'s is the GPL: nothing of them is in
-here. A case: rank, seed, and fields of its CalderaParams by name. Two of its imports are CUDA extensions: quiptools_cuda,
-of inference, is left out; fast_hadamard_transform is what its own documentation says it is, x times a Walsh-Hadamard
-matrix times a scale, computed by PyTorch.
+here. A case: seed, block (of the uniform quantiser), and fields of its CalderaParams by name. Two of its imports are CUDA
+extensions: quiptools_cuda, of inference, is left out; fast_hadamard_transform is what its own documentation says it is, x
+times a Walsh-Hadamard matrix times a scale, computed by PyTorch.
 """
 
+import itertools
 import os
 import sys
+import time
 
 import peer_exchange
 
@@ -39,14 +41,29 @@ from caldera.utils.quantization import QuantizerFactory
 from lib.utils.matmul_had import matmul_hadU, matmul_hadUt
 
 
-def rotated_back(made, matrix):
+# Ways back from the rotated basis, that of the inputs first: each is orthogonal, and the weight itself tells which it is.
+WAYS_BACK = list(itertools.product((matmul_hadU, matmul_hadUt), repeat=2))
+
+
+def rotated_back(made, matrix, way):
     """A matrix of the rotated basis in that of the weights: rows and columns through the transforms, then the signs."""
-    return matmul_hadU((matmul_hadU(matrix) * made.SU).T).T * made.SV[:, None] if made.SU is not None else matrix
+    inputs_back, outputs_back = way
+    return outputs_back((inputs_back(matrix) * made.SU).T.contiguous()).T * made.SV[:, None]
+
+
+def way_back(made, weight):
+    """The way that takes the rotated weight, which is kept, to the weight."""
+    def error(way):
+        return torch.linalg.norm(rotated_back(made, made.W, way) * made.global_scale - weight) / torch.linalg.norm(weight)
+    best = min(WAYS_BACK, key=error)
+    if error(best) > 1e-4:
+        raise SystemExit(f"no way back from CALDERA's rotation was found: {error(best):.2e} of the weight is left")
+    return best
 
 
 def parameters(case):
     fields = {key: value for key, value in case.items() if key not in ("seed", "block")}
-    quantisers = {key: QuantizerFactory(method="uniform", block_size=case.get("block", 64))
+    quantisers = {key: QuantizerFactory(method="uniform", block_size=case["block"])
                   for key in ("quant_factory_Q", "quant_factory_LR")}
     return CalderaParams(**fields, **quantisers)
 
@@ -57,13 +74,11 @@ def factor(case, weight, second):
     weight = torch.from_numpy(weight)
     made = caldera(quant_params=parameters(case), W=weight.clone(), H=torch.from_numpy(second).float(), device="cpu",
                    use_tqdm=False)
-    scale = made.global_scale
-    # What is known of the transforms is checked on the weight itself, which is kept in the rotated basis.
-    error = torch.linalg.norm(rotated_back(made, made.W) * scale - weight) / torch.linalg.norm(weight)
-    if error > 1e-4:
-        raise SystemExit(f"the rotation of CALDERA was not undone: {error:.2e}")
     product = made.Q.double() + made.L.double() @ made.R.double()
-    return (rotated_back(made, product.float()).double() * scale).numpy(), made.L.shape[1]
+    if case["hadamard_transform"]:
+        product = rotated_back(made, product.float(), way_back(made, weight)).double()
+    print(f"{case['Q_bits']} bits {tuple(weight.shape)}: {time.process_time():.0f} s of CPU so far", file=sys.stderr)
+    return (product * made.global_scale).numpy(), made.L.shape[1]
 
 
 peer_exchange.write(outputs, [{name: factor(case, x["weight"], x["second"]) for name, x in inputs.items()}

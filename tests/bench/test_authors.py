@@ -45,6 +45,63 @@ class SVDLinear:
         return made
 """
 
+# In the place of CALDERA and QuIP#: the best low-rank matrix under H, in a basis rotated with a Hadamard matrix of 12 x 12
+# that is not symmetric, and of the imported power of two.
+CALDERA_FILES = {
+    "quip-sharp/lib/utils/matmul_had.py": """
+import torch
+from fast_hadamard_transform import hadamard_transform
+
+def paley():
+    squares = {k * k % 11 for k in range(1, 11)}
+    jacobsthal = torch.tensor([[0 if i == j else 1 if (j - i) % 11 in squares else -1 for j in range(11)] for i in range(11)])
+    s = torch.zeros(12, 12)
+    s[0, 1:], s[1:, 0], s[1:, 1:] = 1, -1, jacobsthal.float()
+    return s + torch.eye(12)
+
+def transform(x, odd):
+    y = hadamard_transform(x.reshape(*x.shape[:-1], 12, x.shape[-1] // 12).contiguous(), scale=x.shape[-1] ** -0.5)
+    return (odd @ y).reshape(x.shape)
+
+def matmul_hadU(x):
+    return transform(x, paley())
+
+def matmul_hadUt(x):
+    return transform(x, paley().T)
+""",
+    "src/caldera/decomposition/dataclasses.py": """
+class CalderaParams:
+    def __init__(self, **fields):
+        vars(self).update(fields)
+""",
+    "src/caldera/utils/quantization.py": """
+class QuantizerFactory:
+    def __init__(self, method, block_size):
+        pass
+""",
+    "src/caldera/decomposition/alg.py": """
+import types
+import datasets, lm_eval.base, quiptools_cuda
+import torch
+from lib.utils.matmul_had import matmul_hadUt
+
+class Adaptor(lm_eval.base.BaseLM):
+    pass
+
+def caldera(quant_params, W, H, device, use_tqdm):
+    assert device == "cpu"
+    m, n = W.shape
+    su, sv = (torch.randint(0, 2, (size,)) * 2.0 - 1 for size in (n, m))
+    scale = 3.0
+    w = matmul_hadUt((matmul_hadUt(W * su) * sv[:, None]).T.contiguous()).T / scale{change}
+    h = matmul_hadUt(matmul_hadUt(H * su * su[:, None]).T.contiguous())
+    l = torch.linalg.cholesky(h.double())
+    u, s, v = torch.linalg.svd(w.double() @ l, full_matrices=False)
+    r = quant_params.rank
+    return types.SimpleNamespace(W=w, Q=torch.zeros(m, n), L=u[:, :r] * s[:r], R=v[:r] @ torch.linalg.inv(l), SU=su, SV=sv,
+                                 global_scale=scale)
+"""}
+
 
 def record(header, payload, size=None):
     text = json.dumps(header).encode()
@@ -140,10 +197,10 @@ def results(ratios):
              "ours": {"weighted_error": 0.5 * ratio, "relative_error": 0.25, "scaled_error": 0.125}}
             for k, ratio in enumerate(ratios)]
     case = authors_cases.svd_llm(0.8)
-    return {"model": "m", "command": "the command", "limit": 1.02,
+    return {"model": "m", "limit": 1.02,
             "repositories": [vars(authors_cases.REPOSITORIES["svd-llm"])],
             "cases": [{"title": case.title, "judged_by": case.judged_by, "program": case.program, "settings": case.settings,
-                       "flags": list(case.flags), "note": case.note, "rows": rows}]}
+                       "flags": list(case.flags), "note": case.note, "command": "the command", "rows": rows}]}
 
 
 class ReportTest(unittest.TestCase):
@@ -159,7 +216,20 @@ class ReportTest(unittest.TestCase):
                      "| 1.q_proj | 9 | 0.50000 | 0.25000 | 0.5000 | 0.25000 | 0.25000 | 1.0000 |",
                      "| [SVD-LLM](https://github.com/AIoT-MLSys-Lab/SVD-LLM) | 1c1009a99bea | Apache-2.0 |"):
             self.assertIn(line, text)
-        self.assertIn("the command", text)
+        self.assertIn("    the command\n", text)
+
+    def test_a_report_keeps_what_was_not_run_again(self):
+        first, again = results([1.0]), results([0.9])
+        other = results([0.8])
+        other["cases"][0]["title"] = "another"
+        with tempfile.TemporaryDirectory() as folder:
+            for made in (first, other, again):
+                authors_report.write(made, folder)
+            made = json.loads(pathlib.Path(folder, "authors.json").read_text())
+            self.assertEqual(made["cases"], again["cases"] + other["cases"])
+            self.assertEqual(made["repositories"], first["repositories"])
+            with self.assertRaisesRegex(ValueError, "is of the model m, not of n: name another --out"):
+                authors_report.write({**first, "model": "n"}, folder)
 
 
 class ComparisonTest(unittest.TestCase):
@@ -226,6 +296,42 @@ class ComparisonTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "has 1 layers, 2 are asked for"):
             write_truncated(self.model, self.folder / "two", 2)
         shutil.rmtree(self.folder / "two")
+
+
+class CalderaTest(unittest.TestCase):
+    """peer_caldera.py with a checkout of the test's own, which rotates."""
+
+    def run_peer(self, change):
+        generator = np.random.default_rng(2)
+        weight, x = generator.normal(size=(24, 48)).astype(np.float32), generator.normal(size=(48, 200))
+        second = x @ x.T / 200
+        case = {"seed": 0, "block": 64, "rank": 5, "Q_bits": 2, "hadamard_transform": True}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in CALDERA_FILES.items():
+                path = pathlib.Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text.replace("{change}", change))
+            arrays = {"a|weight": weight, "a|second": second, "a|mean_absolute": np.ones(48)}
+            np.savez(pathlib.Path(folder, "in.npz"), **arrays)
+            done = subprocess.run([sys.executable, BENCH / "peer_caldera.py", folder, f"{folder}/in.npz", f"{folder}/out.npz",
+                                   json.dumps({"cases": [case]})], capture_output=True, text=True)
+            if done.returncode:
+                return weight, second, None, done.stderr
+            with np.load(f"{folder}/out.npz") as made:
+                return weight, second, made["0|a|matrix"], int(made["0|a|rank"])
+
+    def test_products_come_back_from_the_rotated_basis(self):
+        weight, second, matrix, rank = self.run_peer("")
+        self.assertEqual(rank, 5, msg=rank)
+        factor = np.linalg.cholesky(second)
+        lost = np.linalg.svd(weight @ factor, compute_uv=False)[5:]
+        best = np.sqrt(np.sum(lost ** 2)) / np.linalg.norm(weight @ factor)
+        # The rotations are in f32: their roundings, of some 48 terms each, change the error in second order alone.
+        self.assertAlmostEqual(weighted_errors.weighted_error(weight, matrix, second) / best, 1, delta=1e-5)
+
+    def test_an_unknown_rotation_is_an_error(self):
+        message = self.run_peer(" + 0.01")[3]
+        self.assertIn("no way back from CALDERA's rotation was found", message)
 
 
 if __name__ == "__main__":
