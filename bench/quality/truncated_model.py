@@ -10,11 +10,11 @@ from model_files import Weights, write_safetensors
 
 def write_truncated(model, out, layers):
     """The folder `out`, with the first `layers` layers of the dense folder `model`, bit for bit."""
-    out = pathlib.Path(out)
-    out.mkdir()
     config = json.loads(pathlib.Path(model, "config.json").read_text())
     if not 0 < layers <= config["num_hidden_layers"]:
         raise ValueError(f"{model} has {config['num_hidden_layers']} layers, {layers} are asked for")
+    out = pathlib.Path(out)
+    out.mkdir()
     (out / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}, indent=1))
     for path in pathlib.Path(model).glob("*.json"):
         if path.name != "config.json" and not path.name.endswith(".index.json"):

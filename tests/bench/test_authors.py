@@ -45,6 +45,49 @@ class SVDLinear:
         return made
 """
 
+# In the place of SVDLLM.py: its functions by name, in f64.
+SVD_LLM = """
+import datasets
+import torch
+
+def find_layers(module):
+    return {name: child for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)}
+
+def profle_svdllm(name, model, loader, device):
+    for batch in loader:
+        model(**batch)
+    def root(h):
+        return torch.linalg.cholesky(h + 1e-9 * h.trace() * torch.eye(len(h)))
+    return {i: {name: root(linear.raw_scaling_diag_matrix) for name, linear in find_layers(layer).items()}
+            for i, layer in enumerate(model.model.layers)}
+
+def decomposed(linear, root, ratio):
+    w = linear.weight.data.double()
+    rank = int(w.numel() * ratio / sum(w.shape))
+    u, s, v = torch.linalg.svd(w @ root, full_matrices=False)
+    return u[:, :rank] * s[:rank], v[:rank] @ torch.linalg.inv(root)
+
+def whitening(model_name, model, profile, ratio, device):
+    assert model.config.hidden_size == model.model.layers[0].hidden_size
+    for i, layer in enumerate(model.model.layers):
+        for name, linear in find_layers(layer).items():
+            part, short = name.split(".")
+            for letter, factor in zip("uv", decomposed(linear, profile[i][name], ratio)):
+                holder = torch.nn.Module()
+                holder.weight = factor
+                setattr(getattr(layer, part), short.replace("proj", letter + "_proj"), holder)
+
+class local_update:
+    def __init__(self, layer, scaling_diag_matrix, ratio, name):
+        self.v = decomposed(layer, scaling_diag_matrix, ratio)[1]
+
+    def add_batch_update_u(self, x, y):
+        self.u = torch.linalg.lstsq(x[0].double() @ self.v.T, y[0].double(), driver="gelsd").solution.T
+
+    def fasterprune(self):
+        return self.u, self.v
+"""
+
 # In the place of CALDERA and QuIP#: the best low-rank matrix under H, in a basis rotated with a Hadamard matrix of 12 x 12
 # that is not symmetric, and of the imported power of two.
 CALDERA_FILES = {
@@ -233,7 +276,7 @@ class ReportTest(unittest.TestCase):
 
 
 class ComparisonTest(unittest.TestCase):
-    """The first layer of the demo model, little text, and a checkout of the test's own."""
+    """The first two layers of the demo model, little text, and a checkout of the test's own."""
 
     @classmethod
     def setUpClass(cls):
@@ -241,40 +284,61 @@ class ComparisonTest(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         cls.model, cls.statistics = cls.folder / "model", cls.folder / "statistics"
-        write_truncated(MODEL, cls.model, 1)
-        text = cls.folder / "text"
-        text.write_text(pathlib.Path(__file__).read_text() * 2)
-        subprocess.run([RANKINE, "calibrate", cls.model, "--text", text, "--windows", "2", "--window", "512",
+        write_truncated(MODEL, cls.model, 2)
+        cls.text = cls.folder / "text"
+        cls.text.write_text(pathlib.Path(__file__).read_text() * 2)
+        subprocess.run([RANKINE, "calibrate", cls.model, "--text", cls.text, "--windows", "4",
                         "--out", cls.statistics], check=True, capture_output=True)
 
     def checkout(self, change=""):
-        """(path, commit) of a repository with SVD_LINEAR."""
+        """(path, commit) of a repository with SVD_LINEAR and SVD_LLM."""
         path = self.folder / self.id().rsplit(".", 1)[1]
         (path / "modules").mkdir(parents=True)
         (path / "modules" / "svd_linear.py").write_text(SVD_LINEAR.format(change=change))
+        (path / "SVDLLM.py").write_text(SVD_LLM)
         git = ["git", "-C", path, "-c", "user.name=a", "-c", "user.email=a@b"]
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
             subprocess.run([*git, *words], check=True, capture_output=True)
         return path, subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
-    def run_it(self, checkout, commit, *more):
+    def run_it(self, checkout, commit, *more, of="asvd"):
         repository = authors_cases.Repository("Mine", "https://example.org/mine", commit, "none")
-        with mock.patch.dict(authors.REPOSITORIES, asvd=repository), mock.patch("sys.stdout"), mock.patch("sys.stderr"):
-            return authors.main([RANKINE, str(self.model), "--statistics", str(self.statistics), "--asvd", str(checkout),
-                                 "--layers", "q_proj|down_proj", "--keep", "0.5", "--out", str(self.folder / "out"), *more])
+        with mock.patch.dict(authors.REPOSITORIES, {of: repository}), mock.patch("sys.stdout"), mock.patch("sys.stderr"):
+            return authors.main([RANKINE, str(self.model), "--statistics", str(self.statistics), f"--{of}", str(checkout),
+                                 "--layers", r"layers\.0\..*(q_proj|down_proj)", "--keep", "0.5",
+                                 "--out", str(self.folder / "out"), *more])
+
+    def cases(self):
+        """{title: rows} of the report, which each of these tests starts anew."""
+        made = json.loads((self.folder / "out" / "authors.json").read_text())
+        return {case["title"]: case["rows"] for case in made["cases"]}
+
+    def setUp(self):
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
 
     def test_an_exact_svd_has_our_errors(self):
         self.assertEqual(self.run_it(*self.checkout()), 0)
-        made = json.loads((self.folder / "out" / "authors.json").read_text())
-        [case] = made["cases"]
-        self.assertEqual([row["linear"] for row in case["rows"]], ["model.layers.0.mlp.down_proj", LINEAR])
-        self.assertEqual([row["rank"] for row in case["rows"]], [209, 144])
-        for row in case["rows"]:
+        [rows] = self.cases().values()
+        self.assertEqual([row["linear"] for row in rows], ["model.layers.0.mlp.down_proj", LINEAR])
+        self.assertEqual([row["rank"] for row in rows], [209, 144])
+        for row in rows:
             for figure, value in row["ours"].items():
                 # Both are exact; ours is stored in f32, and read back in it.
                 self.assertAlmostEqual(value / row["authors"][figure], 1, delta=1e-5, msg=figure)
-        self.assertEqual(made["model"], "model")
         self.assertNotIn(str(self.folder), (self.folder / "out" / "authors.md").read_text())
+
+    def test_whitening_and_its_update_have_our_errors(self):
+        checkout, commit = self.checkout()
+        self.assertEqual(self.run_it(checkout, commit, of="svd-llm"), 0)
+        self.run_it(checkout, commit, "--text", str(self.text), "--windows", "4", "--update-layer", "1", of="svd-llm")
+        cases = self.cases()
+        self.assertEqual([len(rows) for rows in cases.values()], [2, 7])
+        self.assertEqual(list(cases), ["svd-llm, keep 0.5", "svd-llm-u (closed-form update), keep 0.5"])
+        for row in (row for rows in cases.values() for row in rows):
+            for figure in ("weighted_error", "relative_error"):
+                # Their root of H is damped by a billionth of its trace, and what goes into the update is f32.
+                self.assertAlmostEqual(row["ours"][figure] / row["authors"][figure], 1, delta=1e-3,
+                                       msg=f"{row['linear']} {figure}")
 
     def test_other_ranks_and_other_commits_are_errors(self):
         checkout, commit = self.checkout(change=" + 1")
@@ -293,9 +357,8 @@ class ComparisonTest(unittest.TestCase):
             self.run_it(checkout, commit)
 
     def test_truncated_models_are_checked(self):
-        with self.assertRaisesRegex(ValueError, "has 1 layers, 2 are asked for"):
-            write_truncated(self.model, self.folder / "two", 2)
-        shutil.rmtree(self.folder / "two")
+        with self.assertRaisesRegex(ValueError, "has 2 layers, 3 are asked for"):
+            write_truncated(self.model, self.folder / "three", 3)
 
 
 class CalderaTest(unittest.TestCase):
