@@ -154,7 +154,7 @@ TEST(ValidateMatrix, ABondOfACoreSharedByRangesMayExceedTheRange) {
   m.terms[0].cores[0].legs = {{"o1", 9, 3, 17}, {"a", 0, 4}};
   m.terms[0].cores[3].legs[0] = {"a", 4, 4, 12};
   auto tensors = SampleTensors();
-  tensors["s.A"].shape = {17, 4};
+  tensors["s.A.values"].shape = {17, 4};
   EXPECT_EQ(ErrorOf(m, tensors), "ok");
   Leg(m, 0, 0) = {"o1", 0, 3};
   EXPECT_THAT(ErrorOf(m, tensors), HasSubstr("leg \"a\" has rank 4, above the 3"));

@@ -1,8 +1,10 @@
 // mpo and tucker from a model folder to one that runs: on float and encoded bases, with float and
 // encoded cores.
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,6 +14,7 @@
 #include "tests/models/checkpoint/convert_testing.h"
 #include "tests/tools/compress/compress_testing.h"
 #include "tools/compress/factorize.h"
+#include "tools/compress/linears.h"
 #include "tools/eval/perplexity.h"
 
 namespace rankine {
@@ -100,6 +103,102 @@ TEST_F(FactorizeTensorTest, EncodedCoresOfAnEncodedBase) {
     EXPECT_LE(report->bits_per_weight, 4.5);
     EXPECT_TRUE(std::isfinite(LogPerplexity(method)));
   }
+}
+
+// Ranks in full hold the weights, with no factor but the ranges of one core.
+TEST_F(FactorizeTensorTest, AStackInFullChangesNothing) {
+  for (const char* stack : {"qkv", "qkvo"}) {
+    SCOPED_TRACE(stack);
+    FactorizeOptions options = Options("tucker", 1);
+    options.only_regex = "self_attn";
+    options.bits = 64;
+    options.method_options = {{"stack", stack}, {"ranks", stack[3] != 0 ? "12,8,32" : "8,8,32"}};
+    if (stack[3] == 0) options.skip_regex = "o_proj";
+    options.rank = 0;
+    const auto report = Factorize(temp_ / "model", temp_ / stack, options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    for (const LayerReport& layer : report->layers) {
+      EXPECT_LT(layer.relative_error, 1e-6) << layer.name;
+    }
+    EXPECT_NEAR(LogPerplexity(stack), LogPerplexity("model"), 1e-4);
+  }
+}
+
+TEST_F(FactorizeTensorTest, StacksOfAModelStayWithinTheBudgetAndRun) {
+  for (const char* stack : {"qkv", "qkvo"}) {
+    SCOPED_TRACE(stack);
+    FactorizeOptions options = Options("tucker", 0.7);
+    options.method_options = {{"stack", stack}};
+    const auto report = Factorize(temp_ / "model", temp_ / stack, options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_LE(report->parameters_kept, 0.7);
+    int64_t kept = 0;
+    for (const LayerReport& layer : report->layers) {
+      EXPECT_GT(layer.rank, 0) << layer.name;
+      EXPECT_LT(*layer.weighted_error, 1) << layer.name;
+      if (layer.name.find("layers.1.self_attn") != std::string::npos) kept += layer.kept_parameters;
+    }
+    // Of 2 x 32 x 32 (q, o) and 2 x 16 x 32 (k, v).
+    EXPECT_LE(static_cast<double>(kept), 0.7 * (2 * 32 * 32 + 2 * 16 * 32));
+    const auto checkpoint = OpenCheckpoint(temp_ / stack);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    // The tensors hold what the report counts: shared cores are there once.
+    int64_t stored = 0;
+    const std::string prefix = std::string("model.layers.1.self_attn.") + stack + ".";
+    for (const TensorInfo& t : (*checkpoint)->tensors()) {
+      if (t.name.rfind(prefix, 0) != 0) continue;
+      int64_t numbers = 1;
+      for (const int64_t extent : t.shape) numbers *= extent;
+      stored += numbers;
+    }
+    EXPECT_GT(stored, 0);
+    if (stack[3] != 0) {
+      EXPECT_EQ(stored, kept);
+    }
+    EXPECT_TRUE(std::isfinite(LogPerplexity(stack)));
+  }
+}
+
+TEST_F(FactorizeTensorTest, NamesTheStackThatIsNotWhole) {
+  FactorizeOptions options = Options("tucker", 0.7);
+  options.only_regex = "q_proj|k_proj|o_proj";
+  options.method_options = {{"stack", "qkvo"}};
+  const auto report = Factorize(temp_ / "model", temp_ / "out", options);
+  EXPECT_THAT(std::string(report.status().message()),
+              HasSubstr("one tensor of model.layers.0.self_attn, but its value projection"));
+}
+
+// SmolLM2: 9 + 3 + 3 + 9 heads of 64, 576 features.
+TEST_F(FactorizeTensorTest, ALayerOfTheRealModel) {
+  const char* path = std::getenv("RANKINE_TEST_GGUF");
+  ASSERT_NE(path, nullptr) << "set RANKINE_TEST_GGUF to SmolLM2-135M-Instruct.Q4_1.gguf";
+  FactorizeOptions options = Options("tucker", 0.8);
+  options.calibration_files.clear();
+  options.only_regex = "layers\\.20\\.self_attn";
+  options.method_options = {{"stack", "qkvo"}, {"weighting", "none"}};
+  const auto stacked = Factorize(path, temp_ / "stacked", options);
+  ASSERT_TRUE(stacked.ok()) << stacked.status();
+  EXPECT_LE(stacked->parameters_kept, 0.8);
+  EXPECT_GT(stacked->parameters_kept, 0.78);
+  const auto source = OpenCheckpoint(path), checkpoint = OpenCheckpoint(temp_ / "stacked");
+  ASSERT_TRUE(source.ok() && checkpoint.ok()) << checkpoint.status();
+  ASSERT_EQ((*checkpoint)->factored().size(), 4u);
+  const auto linears = SelectLinears(**source, options.only_regex, "");
+  ASSERT_TRUE(linears.ok()) << linears.status();
+  // The folder holds what the report says of it.
+  for (size_t i = 0; i < 4; ++i) {
+    const FactoredMatrix& matrix = (*checkpoint)->factored()[i];
+    const LayerReport& layer = stacked->layers[i];
+    ASSERT_EQ(matrix.name, layer.name);
+    ASSERT_EQ((*linears)[i].name, layer.name);
+    const Matrix64 w = *ReadWeight(**source, (*linears)[i]);
+    const auto product = ReadWeight(**checkpoint, {.name = layer.name, .matrix = &matrix});
+    ASSERT_TRUE(product.ok()) << product.status();
+    EXPECT_NEAR(layer.relative_error,
+                std::sqrt(SquaredNorm(Difference(w, *product)) / SquaredNorm(w)), 1e-6);
+    EXPECT_LT(layer.relative_error, 1) << layer.name;
+  }
+  EXPECT_TRUE(std::isfinite(LogPerplexity("stacked")));
 }
 
 TEST_F(FactorizeTensorTest, NamesTheLinearThatCannotBe) {

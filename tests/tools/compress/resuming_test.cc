@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "models/checkpoint/safetensors_writer.h"
 #include "models/encode/encoding_name.h"
 #include "tests/tools/compress/factorize_testing.h"
@@ -287,8 +288,8 @@ TEST_P(ResumingTest, GoesOnAfterEachLayerToTheSameBytes) {
   std::vector<size_t> cuts;
   size_t searched = 0;
   for (size_t k = 0; k < calls.size(); ++k) {
-    const bool boundary = calls[k].find(": done") != std::string::npos ||
-                          calls[k].find(": factoring") != std::string::npos;
+    const bool boundary =
+        absl::EndsWith(calls[k], ": done") || absl::EndsWith(calls[k], ": factoring");
     const bool measured = calls[k].find("measured") != std::string::npos && searched++ % 7 == 3;
     if (boundary || measured) cuts.push_back(k);
   }

@@ -35,7 +35,8 @@ StackForm FormOf(const nlohmann::json& j) {
 
 TEST(StackFitTest, EqualsLeastSquaresOverTheSamples) {
   int cases = 0;
-  for (const auto& j : testing::GoldenOf("stacks.json").at("fits")) {
+  const nlohmann::json golden = testing::GoldenOf("stacks.json");
+  for (const auto& j : golden.at("fits")) {
     SCOPED_TRACE(j.at("name").get<std::string>());
     const Matrix64 t = Projections::Of(j.at("weights")).Stacked();
     const StackMetric metric = MetricOf(j);
@@ -54,7 +55,7 @@ TEST(StackFitTest, EqualsLeastSquaresOverTheSamples) {
 }
 
 TEST(StackFitTest, NeverRisesAndLeavesWhatNobodySees) {
-  const auto j = testing::GoldenOf("stacks.json").at("fits").at(2);
+  const nlohmann::json j = testing::GoldenOf("stacks.json").at("fits").at(2);
   const Matrix64 t = Projections::Of(j.at("weights")).Stacked();
   StackMetric metric = MetricOf(j);
   // A feature that no input has, and a dimension that o's input lacks.

@@ -17,6 +17,7 @@
 namespace rankine {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::MixedMoments;
 using testing::NormalMatrix;
@@ -40,6 +41,8 @@ struct StackCase {
 // The projections as the method gets them, in the order of their names in a model: k, o, q, v.
 class Inputs {
  public:
+  Inputs(const Inputs&) = delete;
+  Inputs& operator=(const Inputs&) = delete;
   Inputs(const Projections& p, StackCase c) : case_(std::move(c)), projections_(p) {
     if (case_.inputs == nullptr) case_.options["weighting"] = "none";
     auto settings = MethodSettings::Create("tucker", kTuckerMethod.options, case_.options);
@@ -106,7 +109,8 @@ double Loss(const Inputs& inputs, const std::vector<Factorization>& factors) {
 
 TEST(TuckerStackTest, KeepsNoLessThanNumPysHosvdAndHooi) {
   int cases = 0;
-  for (const auto& j : testing::GoldenOf("stacks.json").at("stacks")) {
+  const nlohmann::json golden = testing::GoldenOf("stacks.json");
+  for (const auto& j : golden.at("stacks")) {
     SCOPED_TRACE(j.at("name").get<std::string>());
     std::string ranks;
     for (const int64_t r : j.at("ranks")) ranks += (ranks.empty() ? "" : ",") + std::to_string(r);
@@ -252,25 +256,29 @@ TEST(TuckerStackTest, JoinsWhatTheOptionSays) {
 
 TEST(TuckerStackTest, NamesWhatDoesNotFit) {
   const StackCase half{.keep = 0.5};
-  Inputs inputs(Projections(), half);
-  inputs.inputs.pop_back();
-  EXPECT_THAT(inputs.Error(), HasSubstr("one tensor of model.layers.0.self_attn, but its value "
-                                        "projection is not selected"));
-  EXPECT_THAT(inputs.Error(), HasSubstr("--stack none"));
-  inputs = Inputs(Projections(), half);
-  inputs.inputs[0].heads.reset();
-  EXPECT_THAT(inputs.Error(), HasSubstr("self_attn.k_proj does not fit into the stack: the model's "
-                                        "config gives its [8, 12] no attention heads"));
-  inputs = Inputs(Projections(), half);
-  inputs.inputs[3].heads = AttentionHeads{4, 2};
-  EXPECT_THAT(inputs.Error(),
+  // Of inputs k, o, q, v that `change` has spoilt.
+  const auto error = [&](auto change) {
+    Inputs inputs(Projections(), half);
+    change(&inputs.inputs);
+    return inputs.Error();
+  };
+  using List = std::vector<MethodInput>;
+  EXPECT_THAT(error([](List* l) { l->pop_back(); }),
+              AllOf(HasSubstr("one tensor of model.layers.0.self_attn, but its value projection is "
+                              "not selected"),
+                    HasSubstr("--stack none")));
+  EXPECT_THAT(error([](List* l) { l->at(0).heads.reset(); }),
+              HasSubstr("self_attn.k_proj does not fit into the stack: the model's config gives "
+                        "its [8, 12] no attention heads"));
+  EXPECT_THAT(error([](List* l) {
+                l->at(3).heads = AttentionHeads{4, 2};
+              }),
               HasSubstr("v_proj does not fit into the stack: its heads have 2 dimensions, those of "
                         "model.layers.0.self_attn.q_proj 4"));
-  inputs = Inputs(Projections(), half);
   const Matrix64 wide = NormalMatrix(14, 16, 1);
-  inputs.inputs[1].weight = &wide;
-  EXPECT_THAT(inputs.Error(), HasSubstr("o_proj does not fit into the stack: beside the heads it "
-                                        "has 14 features, model.layers.0.self_attn.q_proj 12"));
+  EXPECT_THAT(error([&](List* l) { l->at(1).weight = &wide; }),
+              HasSubstr("o_proj does not fit into the stack: beside the heads it has 14 features, "
+                        "model.layers.0.self_attn.q_proj 12"));
   StackCase c = half;
   c.options["ways"] = "2";
   EXPECT_THAT(Inputs(Projections(), c).Error(), HasSubstr("three modes"));
