@@ -233,7 +233,7 @@ class ConcurrencyTest(unittest.TestCase):
 
 class DrainTest(unittest.TestCase):
     def test_sigterm_finishes_what_runs_and_exits_0(self):
-        with Server() as server, Api(server.address) as api:
+        with Server("--drain-seconds", "600") as server, Api(server.address) as api:
             health = health_pb2_grpc.HealthStub(api.channel)
             watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
             self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
