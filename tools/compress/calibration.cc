@@ -47,7 +47,7 @@ StatisticsObserver MakeStatisticsObserver(const FactoredModel& model, int64_t la
     for (const FactoredMatrix& m : group->matrices()) linears.push_back(m.name);
     features.push_back(group->in_features());
   }
-  return StatisticsObserver(groups, features, model.device().stream(),
+  return StatisticsObserver(groups, features, model.device().ops(), model.device().stream(),
                             MomentAccumulator::kGroupSequences * window_tokens);
 }
 

@@ -52,7 +52,8 @@ class CrossObserver : public ActivationObserver {
       : moments_(std::move(moments)), dense_(dense) {
     for (const LinearGroup* group : model.groups()) {
       if (!LayerOf(group->name())) continue;
-      cross_.try_emplace(group->name(), group->in_features(), model.device().stream());
+      cross_.try_emplace(group->name(), group->in_features(), model.device().ops(),
+                         model.device().stream());
     }
   }
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "Eigen/Core"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
@@ -13,54 +12,15 @@
 namespace rankine {
 namespace {
 
-using FloatRows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// Edge of the square blocks of H that are a thread's unit of work: large enough that a product of
-// 256 x 512 x 256 runs at the speed of a large one, small enough that two panels (1 MiB) stay in
-// the second-level cache.
-constexpr int64_t kBlock = 256;
-
-// The pairs (row, column) of blocks on and below the diagonal, in order of rows.
-std::pair<int64_t, int64_t> LowerBlock(int64_t index) {
-  int64_t row = 0;
-  while (index > row) index -= ++row;
-  return {row, index};
+float ValueAt(const MatrixView& x, int64_t row, int64_t col) {
+  return x.dtype == DType::kF32 ? x.Row<float>(row)[col] : ToFloat(x.Row<BF16>(row)[col]);
 }
 
-void CopyRow(const MatrixView& x, int64_t row, float* out) {
-  if (x.dtype == DType::kF32) {
-    std::copy_n(x.Row<float>(row), x.cols, out);
-    return;
-  }
-  const BF16* in = x.Row<BF16>(row);
-  for (int64_t i = 0; i < x.cols; ++i) out[i] = ToFloat(in[i]);
-}
-
-// sum += a^T b in the block whose first row and column are i and j.
-void AddBlock(const Eigen::Map<const FloatRows>& a, const Eigen::Map<const FloatRows>& b, int64_t i,
-              int64_t j, FloatRows* product, Matrix64* sum) {
-  const int64_t height = std::min<int64_t>(kBlock, a.cols() - i);
-  const int64_t width = std::min<int64_t>(kBlock, b.cols() - j);
-  product->noalias() = a.middleCols(i, height).transpose() * b.middleCols(j, width);
-  for (int64_t r = 0; r < height; ++r) {
-    double* out = sum->Row(i + r) + j;
-    for (int64_t c = 0; c < width; ++c) out[c] += (*product)(r, c);
-  }
-}
-
-// `work` on blocks [0, count) in parallel, each with a thread's own scratch.
-template <class Work>
-void ForBlocks(Stream stream, int64_t count, const Work& work) {
-  WorkQueue queue(count, 1);
-  auto run = [&](int) {
-    FloatRows product;
-    for (int64_t index = 0, end = 0; queue.Next(&index, &end);) work(index, &product);
-  };
-  if (stream.pool == nullptr) {
-    run(0);
-  } else {
-    stream.pool->Run(run);
-  }
+// Rows [first, first + count) of x.
+MatrixView RowsOf(MatrixView x, int64_t first, int64_t count) {
+  x.data = static_cast<char*>(x.data) + first * x.stride * static_cast<int64_t>(SizeOf(x.dtype));
+  x.rows = count;
+  return x;
 }
 
 }  // namespace
@@ -72,45 +32,50 @@ const Moments* LayerStatistics::Find(const std::string& linear) const {
   return nullptr;
 }
 
-MomentAccumulator::MomentAccumulator(int64_t features, Stream stream, int64_t group_tokens)
+MomentAccumulator::MomentAccumulator(int64_t features, const OpTable& ops, Stream stream,
+                                     int64_t group_tokens)
     : features_(features),
       stream_(stream),
       group_tokens_(group_tokens),
+      products_(features, ops, stream),
       sum_(features, features),
-      absolute_(features),
-      chunk_(kMomentChunk * features) {}
-
-void MomentAccumulator::AddRow(const float* x) {
-  const bool is_new = group_tokens_ > 0 ? tokens_ % group_tokens_ == 0 : tokens_ == 0;
-  if (is_new) total_.resize(total_.size() + features_);
-  double* total = total_.data() + total_.size() - features_;
-  for (int64_t i = 0; i < features_; ++i) {
-    total[i] += x[i];
-    absolute_[i] += std::abs(x[i]);
-  }
-  ++tokens_;
-}
+      absolute_(features) {}
 
 void MomentAccumulator::Add(const MatrixView& x) {
   RK_CHECK(x.cols == features_);
-  RK_CHECK(x.dtype == DType::kF32 || x.dtype == DType::kBF16);
   for (int64_t row = 0; row < x.rows; row += kMomentChunk) {
-    AddChunk(x, row, std::min(kMomentChunk, x.rows - row));
+    AddChunk(RowsOf(x, row, std::min(kMomentChunk, x.rows - row)));
   }
 }
 
-void MomentAccumulator::AddChunk(const MatrixView& x, int64_t first_row, int64_t rows) {
+// The chunk's tokens, a block of 16 features at a time, to the totals of their groups.
+void MomentAccumulator::AddToMeans(int64_t block, int64_t rows) {
+  const int64_t first = block * kBlockRows, count = std::min(kBlockRows, features_ - first);
+  const float* values = products_.Block(block);
   for (int64_t t = 0; t < rows; ++t) {
-    float* out = chunk_.data() + t * features_;
-    CopyRow(x, first_row + t, out);
-    AddRow(out);
+    const int64_t group = group_tokens_ > 0 ? (tokens_ + t) / group_tokens_ : 0;
+    double* total = total_.data() + group * features_ + first;
+    for (int64_t i = 0; i < count; ++i) {
+      total[i] += values[t * kBlockRows + i];
+      absolute_[first + i] += std::abs(values[t * kBlockRows + i]);
+    }
   }
-  const Eigen::Map<const FloatRows> chunk(chunk_.data(), rows, features_);
-  const int64_t edge = CeilDiv(features_, kBlock);
-  ForBlocks(stream_, edge * (edge + 1) / 2, [&](int64_t index, FloatRows* product) {
-    const auto [row, col] = LowerBlock(index);
-    AddBlock(chunk, chunk, row * kBlock, col * kBlock, product, &sum_);
-  });
+}
+
+void MomentAccumulator::AddChunk(const MatrixView& x) {
+  products_.AddSquare(x, &sum_);
+  const int64_t groups = group_tokens_ > 0 ? CeilDiv(tokens_ + x.rows, group_tokens_) : 1;
+  total_.resize(groups * features_);
+  WorkQueue queue(products_.num_blocks(), 1);
+  auto work = [&](int) {
+    for (int64_t block = 0, end = 0; queue.Next(&block, &end);) AddToMeans(block, x.rows);
+  };
+  if (stream_.pool == nullptr) {
+    work(0);
+  } else {
+    stream_.pool->Run(work);
+  }
+  tokens_ += x.rows;
 }
 
 absl::StatusOr<Moments> MomentAccumulator::Finish() const {
@@ -145,29 +110,15 @@ absl::StatusOr<Moments> MomentAccumulator::Finish() const {
   return moments;
 }
 
-CrossAccumulator::CrossAccumulator(int64_t features, Stream stream)
-    : features_(features),
-      stream_(stream),
-      sum_(features, features),
-      total_(features),
-      a_(MomentAccumulator::kMomentChunk * features),
-      b_(MomentAccumulator::kMomentChunk * features) {}
+CrossAccumulator::CrossAccumulator(int64_t features, const OpTable& ops, Stream stream)
+    : products_(features, ops, stream), sum_(features, features), total_(features) {}
 
 void CrossAccumulator::Add(const MatrixView& a, const MatrixView& b) {
-  RK_CHECK(a.rows == b.rows && a.rows <= MomentAccumulator::kMomentChunk);
-  RK_CHECK(a.cols == features_ && b.cols == features_);
+  products_.AddCross(a, b, &sum_);
   for (int64_t t = 0; t < a.rows; ++t) {
-    CopyRow(a, t, a_.data() + t * features_);
-    CopyRow(b, t, b_.data() + t * features_);
-    for (int64_t i = 0; i < features_; ++i) total_[i] += a_[t * features_ + i];
+    for (int64_t i = 0; i < a.cols; ++i) total_[i] += ValueAt(a, t, i);
   }
   tokens_ += a.rows;
-  const Eigen::Map<const FloatRows> left(a_.data(), a.rows, features_);
-  const Eigen::Map<const FloatRows> right(b_.data(), b.rows, features_);
-  const int64_t edge = CeilDiv(features_, kBlock);
-  ForBlocks(stream_, edge * edge, [&](int64_t index, FloatRows* product) {
-    AddBlock(left, right, index / edge * kBlock, index % edge * kBlock, product, &sum_);
-  });
 }
 
 Matrix64 CrossAccumulator::Finish() const {
@@ -185,11 +136,11 @@ std::vector<double> CrossAccumulator::first_mean() const {
 }
 
 StatisticsObserver::StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
-                                       const std::vector<int64_t>& features, Stream stream,
-                                       int64_t group_tokens)
+                                       const std::vector<int64_t>& features, const OpTable& ops,
+                                       Stream stream, int64_t group_tokens)
     : groups_(groups) {
   RK_CHECK(groups.size() == features.size());
-  for (int64_t n : features) accumulators_.emplace_back(n, stream, group_tokens);
+  for (int64_t n : features) accumulators_.emplace_back(n, ops, stream, group_tokens);
 }
 
 void StatisticsObserver::OnGroupInput(const std::string& group, const MatrixView& x) {

@@ -9,8 +9,10 @@
 #include "absl/status/statusor.h"
 #include "kernels/base/stream.h"
 #include "kernels/base/tensor_view.h"
+#include "kernels/op_table.h"
 #include "runtime/model.h"
 #include "tools/compress/linalg.h"
+#include "tools/compress/outer_products.h"
 
 namespace rankine {
 
@@ -43,17 +45,16 @@ struct LayerStatistics {
   const Moments* Find(const std::string& linear) const;
 };
 
-// Sums x x^T: products in f32 over at most kMomentChunk tokens, added up in f64, so the rounding of
-// a sum does not grow with the length of the calibration text. The result does not depend on the
-// number of threads. One thread at a time calls it.
+// Sums x x^T as OuterProducts does. The result does not depend on the number of threads. One thread
+// at a time calls it.
 class MomentAccumulator {
  public:
-  static constexpr int64_t kMomentChunk = 512;
+  static constexpr int64_t kMomentChunk = OuterProducts::kMaxTokens;
   // Bolaco's (arXiv 2405.10616).
   static constexpr int64_t kGroupSequences = 32;
 
   // Groups are of `group_tokens` tokens; 0: one group of all.
-  MomentAccumulator(int64_t features, Stream stream, int64_t group_tokens = 0);
+  MomentAccumulator(int64_t features, const OpTable& ops, Stream stream, int64_t group_tokens = 0);
 
   // x [t, features], f32 or bf16.
   void Add(const MatrixView& x);
@@ -61,23 +62,23 @@ class MomentAccumulator {
   absl::StatusOr<Moments> Finish() const;
 
  private:
-  void AddChunk(const MatrixView& x, int64_t first_row, int64_t rows);
-  void AddRow(const float* x);
+  void AddChunk(const MatrixView& x);
+  void AddToMeans(int64_t block, int64_t rows);
 
   int64_t features_;
   Stream stream_;
   int64_t group_tokens_;
   int64_t tokens_ = 0;
+  OuterProducts products_;
   Matrix64 sum_;                  // lower triangle of blocks
   std::vector<double> total_;     // of the groups so far, [groups x features]
   std::vector<double> absolute_;  // [features]
-  std::vector<float> chunk_;      // [kMomentChunk, features]
 };
 
 // Sums a b^T in the same way.
 class CrossAccumulator {
  public:
-  CrossAccumulator(int64_t features, Stream stream);
+  CrossAccumulator(int64_t features, const OpTable& ops, Stream stream);
 
   // Both [t, features], f32 or bf16, t at most MomentAccumulator::kMomentChunk.
   void Add(const MatrixView& a, const MatrixView& b);
@@ -86,12 +87,10 @@ class CrossAccumulator {
   std::vector<double> first_mean() const;
 
  private:
-  int64_t features_;
-  Stream stream_;
   int64_t tokens_ = 0;
+  OuterProducts products_;
   Matrix64 sum_;
   std::vector<double> total_;
-  std::vector<float> a_, b_;  // [kMomentChunk, features]
 };
 
 // One accumulator for each of a layer's groups, keyed by the group's name.
@@ -99,7 +98,8 @@ class StatisticsObserver : public ActivationObserver {
  public:
   // `linears` of every group, the group's name first. `group_tokens` as MomentAccumulator has it.
   StatisticsObserver(const std::vector<std::vector<std::string>>& groups,
-                     const std::vector<int64_t>& features, Stream stream, int64_t group_tokens = 0);
+                     const std::vector<int64_t>& features, const OpTable& ops, Stream stream,
+                     int64_t group_tokens = 0);
 
   // Input of a group that was not announced is a broken invariant.
   void OnGroupInput(const std::string& group, const MatrixView& x) override;

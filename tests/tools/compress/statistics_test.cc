@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/base/dtype.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/op_table.h"
 #include "tests/testing/tiny_model.h"
 #include "tools/compress/record_file.h"
 
@@ -65,23 +67,84 @@ void ExpectMoments(const Moments& moments, const MatrixView& x) {
 }
 
 TEST(StatisticsTest, EqualsDirectSumsInF64) {
-  // Around a block's edge (256) and a chunk's (512), and both at once.
-  for (const auto& [tokens, n] : std::vector<std::pair<int64_t, int64_t>>{
-           {1, 1}, {3, 5}, {40, 255}, {40, 257}, {511, 9}, {513, 9}, {1200, 33}}) {
+  std::vector<const OpTable*> tables = CpuOpTables();
+  tables.push_back(&RefOps());
+  // Around the edges of a block (16), a tile (96) and a chunk (512), and several at once.
+  for (const auto& [tokens, n] : std::vector<std::pair<int64_t, int64_t>>{{1, 1},
+                                                                          {3, 5},
+                                                                          {15, 16},
+                                                                          {17, 17},
+                                                                          {40, 95},
+                                                                          {40, 97},
+                                                                          {33, 208},
+                                                                          {511, 9},
+                                                                          {513, 9},
+                                                                          {1200, 33}}) {
     const Activations x(tokens, n, 1);
-    MomentAccumulator accumulator(n, {});
-    accumulator.Add(x.view);
-    const auto moments = accumulator.Finish();
-    ASSERT_TRUE(moments.ok()) << moments.status();
-    EXPECT_EQ(moments->tokens, tokens);
-    ExpectMoments(*moments, x.view);
+    for (const OpTable* ops : tables) {
+      SCOPED_TRACE(absl::StrCat(ops->name, ", ", tokens, " tokens, ", n, " features"));
+      MomentAccumulator accumulator(n, *ops, {});
+      accumulator.Add(x.view);
+      const auto moments = accumulator.Finish();
+      ASSERT_TRUE(moments.ok()) << moments.status();
+      EXPECT_EQ(moments->tokens, tokens);
+      ExpectMoments(*moments, x.view);
+    }
+  }
+}
+
+// Groups that begin and end inside a chunk, whatever the pieces that arrive.
+TEST(StatisticsTest, GroupMeansFollowTheTokens) {
+  const int64_t n = 20, tokens = 1100, group = 300;
+  const Activations x(tokens, n, 7);
+  MomentAccumulator accumulator(n, BestCpuOps(), {}, group);
+  MatrixView first = x.view, rest = x.view;
+  first.rows = 130;
+  rest.data = x.view.Row<float>(130);
+  rest.rows = tokens - 130;
+  accumulator.Add(first);
+  accumulator.Add(rest);
+  const auto moments = accumulator.Finish();
+  ASSERT_TRUE(moments.ok()) << moments.status();
+  EXPECT_EQ(moments->group_tokens, (std::vector<int64_t>{300, 300, 300, 200}));
+  ASSERT_EQ(moments->group_means.rows, 4);
+  for (int64_t g = 0; g < 4; ++g) {
+    for (int64_t i = 0; i < n; ++i) {
+      double mean = 0, size = 0;
+      for (int64_t t = g * group; t < std::min(tokens, (g + 1) * group); ++t) {
+        mean += static_cast<double>(x.view.Row<float>(t)[i]) / moments->group_tokens[g];
+        size += std::abs(static_cast<double>(x.view.Row<float>(t)[i])) / moments->group_tokens[g];
+      }
+      EXPECT_NEAR(moments->group_means(g, i), mean, group * 1.2e-16 * size);
+    }
+  }
+}
+
+TEST(StatisticsTest, CrossMomentsEqualDirectSumsInF64) {
+  const int64_t n = 113, tokens = 301;
+  const Activations a(tokens, n, 8), b(tokens, n, 9);
+  ThreadPool pool(2);
+  CrossAccumulator accumulator(n, BestCpuOps(), {.pool = &pool});
+  accumulator.Add(a.view, b.view);
+  const Matrix64 cross = accumulator.Finish();
+  const double eps = std::numeric_limits<float>::epsilon();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0, size = 0;
+      for (int64_t t = 0; t < tokens; ++t) {
+        const double v = static_cast<double>(a.view.Row<float>(t)[i]) * b.view.Row<float>(t)[j];
+        sum += v / tokens;
+        size += std::abs(v) / tokens;
+      }
+      ASSERT_NEAR(cross(i, j), sum, tokens * eps / 2 * size) << i << " " << j;
+    }
   }
 }
 
 TEST(StatisticsTest, ThreadsChangeNothing) {
   const Activations x(600, 530, 2);
   ThreadPool pool(3);
-  MomentAccumulator alone(530, {}), together(530, {.pool = &pool});
+  MomentAccumulator alone(530, BestCpuOps(), {}), together(530, BestCpuOps(), {.pool = &pool});
   alone.Add(x.view);
   together.Add(x.view);
   EXPECT_EQ(alone.Finish()->second.values, together.Finish()->second.values);
@@ -97,7 +160,7 @@ TEST(StatisticsTest, ReadsBf16) {
   MatrixView view = x.view;
   view.data = narrow.data();
   view.dtype = DType::kBF16;
-  MomentAccumulator accumulator(18, {});
+  MomentAccumulator accumulator(18, BestCpuOps(), {});
   accumulator.Add(view);
   ExpectMoments(*accumulator.Finish(), x.view);
 }
@@ -105,16 +168,16 @@ TEST(StatisticsTest, ReadsBf16) {
 TEST(StatisticsTest, NamesWhatIsNotFinite) {
   Activations x(4, 6, 4);
   x.values[2 * x.stride + 3] = std::numeric_limits<float>::quiet_NaN();
-  StatisticsObserver observer({{"layer.q", "layer.k"}}, {6}, {});
+  StatisticsObserver observer({{"layer.q", "layer.k"}}, {6}, BestCpuOps(), {});
   observer.OnGroupInput("layer.q", x.view);
   const auto statistics = observer.Finish();
   ASSERT_FALSE(statistics.ok());
   EXPECT_THAT(std::string(statistics.status().message()), ::testing::HasSubstr("layer.q"));
-  EXPECT_FALSE(MomentAccumulator(6, {}).Finish().ok());
+  EXPECT_FALSE(MomentAccumulator(6, BestCpuOps(), {}).Finish().ok());
 }
 
 LayerStatistics SomeStatistics() {
-  StatisticsObserver observer({{"a.q", "a.k"}, {"a.o"}}, {6, 3}, {});
+  StatisticsObserver observer({{"a.q", "a.k"}, {"a.o"}}, {6, 3}, BestCpuOps(), {});
   const Activations x(9, 6, 5), y(9, 3, 6);
   observer.OnGroupInput("a.q", x.view);
   observer.OnGroupInput("a.o", y.view);
