@@ -9,10 +9,11 @@
 #include <numeric>
 
 #include "Eigen/Cholesky"
-#include "Eigen/Eigenvalues"
+#include "Eigen/Core"
 #include "Eigen/QR"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "tools/compress/symmetric_eigen.h"
 
 namespace rankine {
 namespace {
@@ -33,6 +34,10 @@ Eigen::Map<RowMajor> View(Matrix64& a) {
   return Eigen::Map<RowMajor>(a.values.data(), a.rows, a.cols);
 }
 
+Eigen::Map<const Eigen::VectorXd> VectorOf(const std::vector<double>& values) {
+  return Eigen::Map<const Eigen::VectorXd>(values.data(), static_cast<int64_t>(values.size()));
+}
+
 absl::Status CheckArguments(const Matrix64& w, int64_t rank) {
   if (rank < 1 || rank > std::min(w.rows, w.cols)) {
     return absl::InvalidArgumentError(absl::StrCat("rank ", rank, " is outside [1, ",
@@ -42,14 +47,24 @@ absl::Status CheckArguments(const Matrix64& w, int64_t rank) {
   return CheckFinite(w);
 }
 
+Matrix64 Copy(const ColMajor& symmetric) {
+  Matrix64 m(symmetric.rows(), symmetric.cols());
+  View(m) = symmetric;
+  return m;
+}
+
+absl::Status CheckMoments(const Matrix64& w, const Matrix64& h) {
+  if (h.rows == w.cols && h.cols == w.cols) return CheckFinite(h);
+  return absl::InvalidArgumentError(absl::StrCat("second moments of ", h.rows, " x ", h.cols,
+                                                 " do not fit a ", w.rows, " x ", w.cols,
+                                                 " matrix"));
+}
+
 // Eigenvectors of the r largest eigenvalues of a symmetric matrix, largest first [n, r].
 absl::StatusOr<ColMajor> LargestEigenvectors(const ColMajor& symmetric, int64_t r) {
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(symmetric);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError(absl::StrCat("the eigendecomposition of a ", symmetric.rows(), " x ",
-                                            symmetric.cols(), " Gram matrix did not converge"));
-  }
-  return ColMajor(solver.eigenvectors().rightCols(r).rowwise().reverse());
+  auto eigen = LargestEigen(Copy(symmetric), r);
+  if (!eigen.ok()) return eigen.status();
+  return ColMajor(View(eigen->vectors).transpose());
 }
 
 // L with L L^T = h: Cholesky, or eigenvectors times root eigenvalues where h is singular. Rounding
@@ -57,25 +72,18 @@ absl::StatusOr<ColMajor> LargestEigenvectors(const ColMajor& symmetric, int64_t 
 absl::StatusOr<ColMajor> SquareRoot(const ColMajor& h) {
   const Eigen::LLT<ColMajor> cholesky(h);
   if (cholesky.info() == Eigen::Success) return ColMajor(cholesky.matrixL());
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(h);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError("the eigendecomposition of the second moments did not converge");
-  }
-  const Eigen::VectorXd roots = solver.eigenvalues().cwiseMax(0.0).cwiseSqrt();
-  return ColMajor(solver.eigenvectors() * roots.asDiagonal());
+  auto eigen = LargestEigen(Copy(h), h.rows());
+  if (!eigen.ok()) return eigen.status();
+  const Eigen::VectorXd roots = VectorOf(eigen->values).cwiseMax(0.0).cwiseSqrt();
+  return ColMajor(View(eigen->vectors).transpose() * roots.asDiagonal());
 }
 
 // Falling; rounding below zero is zero.
 absl::StatusOr<std::vector<double>> EigenvaluesOf(const ColMajor& symmetric) {
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(symmetric, Eigen::EigenvaluesOnly);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError("the eigenvalues of a Gram matrix did not converge");
-  }
-  std::vector<double> values;
-  for (int64_t k = symmetric.rows(); k-- > 0;) {
-    values.push_back(std::max(solver.eigenvalues()[k], 0.0));
-  }
-  return values;
+  auto eigen = LargestEigen(Copy(symmetric), 0);
+  if (!eigen.ok()) return eigen.status();
+  for (double& value : eigen->values) value = std::max(value, 0.0);
+  return std::move(eigen->values);
 }
 
 // The r first left singular vectors of a tall y = W H^1/2, from its n x n Gram matrix.
@@ -92,15 +100,13 @@ absl::StatusOr<ColMajor> SolveGram(const ColMajor& gram, const ColMajor& wanted)
   const Eigen::LLT<ColMajor> cholesky(gram);
   const bool well_posed = cholesky.info() == Eigen::Success && cholesky.rcond() > kSmallestShare;
   if (well_posed) return ColMajor(cholesky.solve(wanted));
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(gram);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError("the eigendecomposition of a Gram matrix did not converge");
-  }
-  Eigen::VectorXd inverse = solver.eigenvalues();
-  const double floor = kSmallestShare * std::max(inverse.maxCoeff(), 0.0);
+  auto eigen = LargestEigen(Copy(gram), gram.rows());
+  if (!eigen.ok()) return eigen.status();
+  Eigen::VectorXd inverse = VectorOf(eigen->values);
+  const double floor = kSmallestShare * std::max(inverse[0], 0.0);
   for (double& value : inverse) value = value > floor ? 1 / value : 0;
-  return ColMajor(solver.eigenvectors() *
-                  (inverse.asDiagonal() * (solver.eigenvectors().transpose() * wanted)));
+  const auto vectors = View(eigen->vectors);
+  return ColMajor(vectors.transpose() * (inverse.asDiagonal() * (vectors * wanted)));
 }
 
 // Orders the slices by falling length; ties keep their place.
@@ -137,6 +143,29 @@ SvdFactors MakeFactors(ColMajor u, RowMajor b, const Eigen::VectorXd& lengths, d
   return f;
 }
 
+// WeightedSvd of checked arguments. wh = W H; may be null where W is tall.
+absl::StatusOr<SvdFactors> WeightedSvdOf(const Matrix64& w, const Matrix64* wh, const Matrix64& h,
+                                         int64_t rank) {
+  const auto view = View(w);
+  absl::StatusOr<ColMajor> u;
+  if (w.rows <= w.cols) {
+    u = LargestEigenvectors(View(*wh) * view.transpose(), rank);
+  } else {
+    const auto root = SquareRoot(View(h));
+    if (!root.ok()) return root.status();
+    u = LeftVectorsOfTall(view * *root, rank);
+  }
+  if (!u.ok()) return u.status();
+  RowMajor b = u->transpose() * view;
+  const RowMajor bh = wh != nullptr ? RowMajor(u->transpose() * View(*wh)) : RowMajor(b * View(h));
+  const Eigen::VectorXd lengths = bh.cwiseProduct(b).rowwise().sum().cwiseMax(0.0).cwiseSqrt();
+  if (lengths.maxCoeff() == 0 && view.squaredNorm() > 0) {
+    return absl::InvalidArgumentError(
+        "the calibration text never excites this matrix: its weighted output is zero");
+  }
+  return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
+}
+
 }  // namespace
 
 absl::Status CheckFinite(const Matrix64& a) {
@@ -162,32 +191,19 @@ absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank) {
 
 absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank) {
   if (auto status = CheckArguments(w, rank); !status.ok()) return status;
-  if (h.rows != w.cols || h.cols != w.cols) {
-    return absl::InvalidArgumentError(absl::StrCat("second moments of ", h.rows, " x ", h.cols,
-                                                   " do not fit a ", w.rows, " x ", w.cols,
-                                                   " matrix"));
-  }
-  if (auto status = CheckFinite(h); !status.ok()) return status;
-  const auto view = View(w);
-  const ColMajor moments = View(h);
-  absl::StatusOr<ColMajor> u;
-  if (w.rows <= w.cols) {
-    const ColMajor wh = view * moments;
-    u = LargestEigenvectors(wh * view.transpose(), rank);
-  } else {
-    const auto root = SquareRoot(moments);
-    if (!root.ok()) return root.status();
-    u = LeftVectorsOfTall(view * *root, rank);
-  }
-  if (!u.ok()) return u.status();
-  RowMajor b = u->transpose() * view;
-  const Eigen::VectorXd lengths =
-      (b * moments).cwiseProduct(b).rowwise().sum().cwiseMax(0.0).cwiseSqrt();
-  if (lengths.maxCoeff() == 0 && view.squaredNorm() > 0) {
-    return absl::InvalidArgumentError(
-        "the calibration text never excites this matrix: its weighted output is zero");
-  }
-  return MakeFactors(*std::move(u), std::move(b), lengths, kResolvedShare);
+  if (auto status = CheckMoments(w, h); !status.ok()) return status;
+  // Of a tall W only what is kept of it is multiplied by H.
+  if (w.rows > w.cols) return WeightedSvdOf(w, nullptr, h, rank);
+  const Matrix64 wh = MatrixProduct(w, h);
+  return WeightedSvdOf(w, &wh, h, rank);
+}
+
+absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& wh, const Matrix64& h,
+                                       int64_t rank) {
+  if (auto status = CheckArguments(w, rank); !status.ok()) return status;
+  if (auto status = CheckMoments(w, h); !status.ok()) return status;
+  RK_CHECK(wh.rows == w.rows && wh.cols == w.cols);
+  return WeightedSvdOf(w, &wh, h, rank);
 }
 
 absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, const Matrix64* h) {

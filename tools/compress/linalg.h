@@ -53,6 +53,10 @@ absl::StatusOr<SvdFactors> TruncatedSvd(const Matrix64& w, int64_t rank);
 // not.
 absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& h, int64_t rank);
 
+// The same, with wh = W H known.
+absl::StatusOr<SvdFactors> WeightedSvd(const Matrix64& w, const Matrix64& wh, const Matrix64& h,
+                                       int64_t rank);
+
 // The squared singular values of W H^1/2, falling: the squared losses of its slices. h null: of W.
 // min(m, n) of them. Errors as WeightedSvd.
 absl::StatusOr<std::vector<double>> SquaredSingularValues(const Matrix64& w, const Matrix64* h);

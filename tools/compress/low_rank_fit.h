@@ -34,6 +34,14 @@ struct LowRankOptions {
 absl::StatusOr<LowRank> FitLowRank(const Matrix64& e, const Matrix64& h,
                                    const LowRankOptions& options);
 
+// The same, with eh = E H known.
+absl::StatusOr<LowRank> FitLowRank(const Matrix64& e, const Matrix64& eh, const Matrix64& h,
+                                   const LowRankOptions& options);
+
+// What taking L R off E changes of ||E H^1/2||_F^2, by products of rank r, which cost less than the
+// m x n x n one of the norm; eh = E H.
+double ErrorChange(const LowRank& factors, const Matrix64& eh, const Matrix64& h);
+
 // L R.
 Matrix64 ProductOf(const LowRank& factors);
 

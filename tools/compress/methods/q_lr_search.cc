@@ -1,6 +1,8 @@
 #include "tools/compress/methods/q_lr_search.h"
 
+#include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "models/status_macros.h"
@@ -27,8 +29,16 @@ class Search {
 
  private:
   void Note() {
-    now_.squared_error = SquaredWeightedNorm(Difference(residual_, product_), *moments_.h);
+    const double change = ErrorChange(now_.factors, weighted_, *moments_.h);
+    now_.squared_error = std::max(0.0, residual_error_ + change);
     if (now_.squared_error < best_.squared_error) best_ = now_;
+  }
+
+  void SetResidual(Matrix64 residual) {
+    residual_ = std::move(residual);
+    weighted_ = MatrixProduct(residual_, *moments_.h);
+    residual_error_ = std::inner_product(residual_.values.begin(), residual_.values.end(),
+                                         weighted_.values.begin(), 0.0);
   }
 
   // Q for W - L R.
@@ -38,13 +48,13 @@ class Search {
                         RoundMatrix(target, {.encoding = options_.base,
                                              .ldl = ldlq ? &moments_.For(options_.base) : nullptr,
                                              .e8p_scale = e8p_scale}));
-    residual_ = Difference(w_, now_.q.values);
+    SetResidual(Difference(w_, now_.q.values));
     return absl::OkStatus();
   }
 
   // L R for W - Q.
   absl::Status FitFactors() {
-    RK_ASSIGN_OR_RETURN(now_.factors, FitLowRank(residual_, *moments_.h, fit_));
+    RK_ASSIGN_OR_RETURN(now_.factors, FitLowRank(residual_, weighted_, *moments_.h, fit_));
     product_ = ProductOf(now_.factors);
     return absl::OkStatus();
   }
@@ -67,7 +77,7 @@ class Search {
   }
 
   absl::Status FromLowRank() {
-    residual_ = w_;
+    SetResidual(w_);
     RK_RETURN_IF_ERROR(FitFactors());
     return Alternate();
   }
@@ -79,7 +89,9 @@ class Search {
   QLr now_;
   QLr best_{.squared_error = std::numeric_limits<double>::infinity()};
   Matrix64 residual_;  // W - Q
-  Matrix64 product_;   // L R
+  Matrix64 weighted_;  // (W - Q) H
+  double residual_error_ = 0;
+  Matrix64 product_;  // L R
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "tools/compress/methods/qlr.h"
 
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,10 +63,12 @@ absl::StatusOr<Factorization> FactorizeQlr(const MethodInput& input) {
   for (int64_t k = 0; k < input.settings->Integer("iterations"); ++k) {
     RK_ASSIGN_OR_RETURN(RoundedMatrix q, RoundMatrix(target, {.encoding = base}));
     const Matrix64 residual = Difference(w, q.values);
-    RK_ASSIGN_OR_RETURN(LowRank factors, FitLowRank(residual, h, fit));
-    const Matrix64 product = ProductOf(factors);
-    target = Difference(w, product);
-    const double error = SquaredWeightedNorm(Difference(residual, product), h);
+    const Matrix64 weighted = MatrixProduct(residual, h);
+    RK_ASSIGN_OR_RETURN(LowRank factors, FitLowRank(residual, weighted, h, fit));
+    target = Difference(w, ProductOf(factors));
+    const double error = std::inner_product(residual.values.begin(), residual.values.end(),
+                                            weighted.values.begin(), 0.0) +
+                         ErrorChange(factors, weighted, h);
     if (!(error < best_error)) continue;
     best_error = error;
     best_q = std::move(q);
