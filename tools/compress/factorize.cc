@@ -19,6 +19,7 @@
 #include "tools/compress/fingerprint.h"
 #include "tools/compress/fisher_file.h"
 #include "tools/compress/layer_factorizer.h"
+#include "tools/compress/layer_pipeline.h"
 #include "tools/compress/linears.h"
 #include "tools/compress/model_writer.h"
 #include "tools/compress/prefix_calibrator.h"
@@ -103,13 +104,18 @@ class Factorizer {
   WorkArguments FactorArguments() const;
   WorkArguments Arguments(const std::string& model_digest) const;
   absl::Status FactorLayers();
-  absl::Status FactorOneLayer(int64_t layer, const std::vector<const LinearInfo*>& linears);
+  absl::StatusOr<std::unique_ptr<LayerWork>> ReadLayer(
+      int64_t layer, const std::vector<const LinearInfo*>& linears);
+  absl::Status FactorThese(const std::vector<int64_t>& layers);
+  absl::Status FactorTheseBehindPrefix(const std::vector<int64_t>& layers);
+  absl::Status Keep(int64_t layer, const LayerPart& part);
   absl::StatusOr<LayerPart> FactorBehindPrefix(int64_t layer, LayerInput input,
                                                const LayerProgress& progress);
   absl::Status AdvancePrefix(int64_t layer, const LayerProgress& progress);
   absl::Status PlanAllBudgets();
   absl::Status Write();
   absl::Status Report(double layer_fraction, const std::string& what) const;
+  std::string NameOf(int64_t layer) const;
 
   const std::string& out_;
   const FactorizeOptions& options_;
@@ -261,32 +267,57 @@ absl::Status Factorizer::PlanAllBudgets() {
   return absl::OkStatus();
 }
 
-absl::Status Factorizer::FactorOneLayer(int64_t layer,
-                                        const std::vector<const LinearInfo*>& linears) {
-  const std::string name =
-      absl::StrCat("layer ", layer + 1, " of ", checkpoint_->config().num_layers, ": ");
-  std::optional<LayerStatistics> statistics;
+std::string Factorizer::NameOf(int64_t layer) const {
+  return absl::StrCat("layer ", layer + 1, " of ", checkpoint_->config().num_layers, ": ");
+}
+
+absl::StatusOr<std::unique_ptr<LayerWork>> Factorizer::ReadLayer(
+    int64_t layer, const std::vector<const LinearInfo*>& linears) {
+  auto work = std::make_unique<LayerWork>();
+  work->layer = layer;
   if (statistics_) {
-    RK_ASSIGN_OR_RETURN(statistics, statistics_->Get(layer, [&](double fraction) {
-      return Report(kCalibrationShare * fraction, name + "calibrating");
+    RK_ASSIGN_OR_RETURN(work->statistics, statistics_->Get(layer, [&](double fraction) {
+      return Report(kCalibrationShare * fraction, NameOf(layer) + "calibrating");
     }));
   }
-  RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, name + "factoring"));
-  RK_ASSIGN_OR_RETURN(const auto fisher, ReadFisher(fisher_ ? &*fisher_ : nullptr, linears));
-  const LayerInput input{.linears = linears,
-                         .budgets = budgets_,
-                         .statistics = statistics ? &*statistics : nullptr,
-                         .fisher = fisher ? &*fisher : nullptr};
-  LayerPart part;
-  if (method_.sees_prefix) {
-    RK_ASSIGN_OR_RETURN(part, FactorBehindPrefix(layer, input, [&](double fraction) {
-                          return Report(kCalibrationShare + (1 - kCalibrationShare) * fraction,
-                                        name + "factoring behind what is factored");
-                        }));
-  } else {
-    RK_ASSIGN_OR_RETURN(part, FactorLayer(job_, input));
+  RK_RETURN_IF_ERROR(Report(statistics_ ? kCalibrationShare : 0, NameOf(layer) + "factoring"));
+  RK_ASSIGN_OR_RETURN(work->fisher, ReadFisher(fisher_ ? &*fisher_ : nullptr, linears));
+  work->input = {.linears = linears,
+                 .budgets = budgets_,
+                 .statistics = work->statistics ? &*work->statistics : nullptr,
+                 .fisher = work->fisher ? &*work->fisher : nullptr};
+  return work;
+}
+
+absl::Status Factorizer::Keep(int64_t layer, const LayerPart& part) {
+  RK_RETURN_IF_ERROR(WritePart(work_->PartPath(layer), part));
+  ++layers_done_;
+  return Report(0, absl::StrCat("layer ", layer + 1, ": done"));
+}
+
+absl::Status Factorizer::FactorThese(const std::vector<int64_t>& layers) {
+  LayerPipeline pipeline(
+      job_, [this](int64_t layer, const LayerPart& part) { return Keep(layer, part); });
+  for (const int64_t layer : layers) {
+    // Calibration has the threads for itself.
+    if (!options_.calibration_files.empty()) RK_RETURN_IF_ERROR(pipeline.Drain());
+    RK_ASSIGN_OR_RETURN(auto work, ReadLayer(layer, by_layer_[layer]));
+    RK_RETURN_IF_ERROR(pipeline.Add(std::move(work)));
   }
-  return WritePart(work_->PartPath(layer), part);
+  return pipeline.Drain();
+}
+
+absl::Status Factorizer::FactorTheseBehindPrefix(const std::vector<int64_t>& layers) {
+  for (const int64_t layer : layers) {
+    RK_ASSIGN_OR_RETURN(const auto work, ReadLayer(layer, by_layer_[layer]));
+    RK_ASSIGN_OR_RETURN(const LayerPart part,
+                        FactorBehindPrefix(layer, work->input, [&](double fraction) {
+                          return Report(kCalibrationShare + (1 - kCalibrationShare) * fraction,
+                                        NameOf(layer) + "factoring behind what is factored");
+                        }));
+    RK_RETURN_IF_ERROR(Keep(layer, part));
+  }
+  return absl::OkStatus();
 }
 
 // Runs the text through the layers before `layer` as the parts have them.
@@ -322,24 +353,18 @@ absl::StatusOr<LayerPart> Factorizer::FactorBehindPrefix(int64_t layer, LayerInp
 
 absl::Status Factorizer::FactorLayers() {
   // Parts of an earlier run count as done for the pace of this one.
-  std::map<int64_t, bool> done;
+  std::vector<int64_t> missing;
   for (const auto& entry : by_layer_) {
-    done[entry.first] = ReadPart(work_->PartPath(entry.first)).ok();
-    layers_done_ += done[entry.first] ? 1 : 0;
+    const bool is_done = ReadPart(work_->PartPath(entry.first)).ok();
+    layers_done_ += is_done ? 1 : 0;
+    if (!is_done) missing.push_back(entry.first);
   }
   reporter_.SetStart(kLayersShare * static_cast<double>(layers_done_) /
                      static_cast<double>(by_layer_.size()));
   // A search's report needs its plan; what it measured is on file.
-  const bool all_done = layers_done_ == static_cast<int64_t>(by_layer_.size());
-  if (all_done && !policy_.needs_model_loss) return absl::OkStatus();
+  if (missing.empty() && !policy_.needs_model_loss) return absl::OkStatus();
   RK_RETURN_IF_ERROR(PlanAllBudgets());
-  for (const auto& [layer, linears] : by_layer_) {
-    if (done[layer]) continue;
-    RK_RETURN_IF_ERROR(FactorOneLayer(layer, linears));
-    ++layers_done_;
-    RK_RETURN_IF_ERROR(Report(0, absl::StrCat("layer ", layer + 1, ": done")));
-  }
-  return absl::OkStatus();
+  return method_.sees_prefix ? FactorTheseBehindPrefix(missing) : FactorThese(missing);
 }
 
 absl::Status Factorizer::Write() {

@@ -80,8 +80,9 @@ struct FactorizeReport {
 
 // Writes the folder `out`: it appears complete or not at all. Progress is kept in `out`.factorize:
 // a run that was interrupted, at any point and in any way, goes on when it is repeated with the
-// same arguments and gives the same bytes. Memory: the weights and statistics of one layer, the
-// hidden states of the calibration text, and the model itself while it calibrates.
+// same arguments and gives the same bytes. Memory: the weights and statistics of one layer, or
+// of two small ones, the hidden states of the calibration text, and the model itself while it
+// calibrates.
 // kInvalidArgument: bad options, too little text, values that are not finite. kAlreadyExists: `out`
 // does. kFailedPrecondition: a selected linear is factored already, `out`.factorize belongs to
 // other arguments, or the statistics folder to another model or text. kCancelled: the callback

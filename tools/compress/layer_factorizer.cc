@@ -38,26 +38,23 @@ struct Linear {
   const Moments* moments = nullptr;
 };
 
-class LayerRun {
- public:
-  LayerRun(const FactorJob& job, const LayerInput& input) : job_(job), input_(input) {
-    results_.resize(input.linears.size());
-  }
+}  // namespace
 
-  absl::StatusOr<LayerPart> Run() {
-    const std::vector<std::vector<size_t>> groups = Groups();
-    std::vector<absl::Status> statuses(groups.size());
-    std::atomic<size_t> next{0};
-    auto work = [&] {
-      for (size_t i = next++; i < groups.size(); i = next++) statuses[i] = FactorGroup(groups[i]);
-    };
-    const size_t threads = job_.threads > 0 ? job_.threads : DefaultNumThreads();
-    std::vector<std::thread> helpers;
-    for (size_t t = 1; t < std::min(threads, groups.size()); ++t) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
-    for (const absl::Status& status : statuses) RK_RETURN_IF_ERROR(status);
-    return Collect();
+class LayerFactorization::Run {
+ public:
+  Run(const FactorJob& job, const LayerInput& input)
+      : job_(job),
+        input_(input),
+        results_(input.linears.size()),
+        parts_(Parts()),
+        statuses_(parts_.size()) {}
+
+  size_t num_parts() const { return parts_.size(); }
+  void RunPart(size_t part) { statuses_[part] = FactorGroup(parts_[part]); }
+
+  absl::StatusOr<LayerPart> Collect() {
+    for (const absl::Status& status : statuses_) RK_RETURN_IF_ERROR(status);
+    return Joined();
   }
 
  private:
@@ -71,7 +68,7 @@ class LayerRun {
   }
 
   // What is factored together; the largest go first, so that no thread is left with one at the end.
-  std::vector<std::vector<size_t>> Groups() const {
+  std::vector<std::vector<size_t>> Parts() const {
     std::vector<LinearShape> shapes;
     std::vector<std::vector<size_t>> groups;
     for (size_t i = 0; i < input_.linears.size(); ++i) {
@@ -209,7 +206,7 @@ class LayerRun {
     f->matrix.provenance.weighted_error = *report->weighted_error;
   }
 
-  LayerPart Collect() {
+  LayerPart Joined() {
     LayerPart part;
     for (Result& result : results_) {
       part.reports.push_back(std::move(result.report));
@@ -223,10 +220,10 @@ class LayerRun {
 
   const FactorJob& job_;
   const LayerInput& input_;
-  std::vector<Result> results_;  // of input_.linears
+  std::vector<Result> results_;                   // of input_.linears
+  const std::vector<std::vector<size_t>> parts_;  // indices of linears
+  std::vector<absl::Status> statuses_;            // of the parts
 };
-
-}  // namespace
 
 double WeightedError(const Matrix64& w, const Matrix64& delta, const std::vector<double>& bias,
                      const std::vector<double>& bias_change, const Moments& moments) {
@@ -236,8 +233,26 @@ double WeightedError(const Matrix64& w, const Matrix64& delta, const std::vector
   return Root(MeanSquaredOutput(delta, offset, moments), MeanSquaredOutput(w, bias, moments));
 }
 
+LayerFactorization::LayerFactorization(const FactorJob& job, const LayerInput& input)
+    : run_(std::make_unique<Run>(job, input)) {}
+LayerFactorization::~LayerFactorization() = default;
+
+size_t LayerFactorization::num_parts() const { return run_->num_parts(); }
+void LayerFactorization::RunPart(size_t part) { run_->RunPart(part); }
+absl::StatusOr<LayerPart> LayerFactorization::Collect() { return run_->Collect(); }
+
 absl::StatusOr<LayerPart> FactorLayer(const FactorJob& job, const LayerInput& input) {
-  return LayerRun(job, input).Run();
+  LayerFactorization layer(job, input);
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i = next++; i < layer.num_parts(); i = next++) layer.RunPart(i);
+  };
+  const size_t threads = job.threads > 0 ? job.threads : DefaultNumThreads();
+  std::vector<std::thread> helpers;
+  for (size_t t = 1; t < std::min(threads, layer.num_parts()); ++t) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  return layer.Collect();
 }
 
 }  // namespace rankine

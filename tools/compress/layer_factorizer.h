@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,25 @@ struct LayerInput {
   const LayerStatistics* statistics = nullptr;         // null = no calibration
   const LayerStatistics* prefix_statistics = nullptr;  // of the factored prefix; null = none
   const std::map<std::string, std::vector<double>>* fisher = nullptr;  // null = none
+};
+
+// A layer in parts that may run at once: the linears that the method factors together, the largest
+// first.
+class LayerFactorization {
+ public:
+  // Both outlive it.
+  LayerFactorization(const FactorJob& job, const LayerInput& input);
+  ~LayerFactorization();
+
+  size_t num_parts() const;
+  // Thread-safe; each part once.
+  void RunPart(size_t part);
+  // When all parts have run; as FactorLayer.
+  absl::StatusOr<LayerPart> Collect();
+
+ private:
+  class Run;
+  std::unique_ptr<Run> run_;
 };
 
 // Reports of every linear in order; matrices and tensors of those that are factored. The result
