@@ -33,6 +33,7 @@ from model_files import FileError, Weights, read_provenance, read_statistics
 from truncated_model import write_truncated
 
 LIMIT = 1.02
+CHECKOUTS = ("svd-llm", "asvd", "caldera")
 HERE = pathlib.Path(__file__).resolve().parent
 DEFAULT_LAYERS = r"layers\.(2|15|28)\..*(q_proj|o_proj|gate_proj|down_proj)"
 DEFAULT_CALDERA_LAYERS = r"layers\.15\..*k_proj"
@@ -195,8 +196,10 @@ def parse(words):
     parser.add_argument("rankine")
     parser.add_argument("model")
     parser.add_argument("--statistics", required=True)
-    for key in CASES:
+    for key in CHECKOUTS:
         parser.add_argument(f"--{key}", metavar="PATH")
+    parser.add_argument("--caldera-tuned", action="store_true",
+                        help="of --caldera, only E8P with the tuning passes that are QuIP#'s default: slow")
     parser.add_argument("--layers", default=DEFAULT_LAYERS, help="regular expression, searched in linears' names")
     parser.add_argument("--caldera-layers", metavar="REGEX", default=DEFAULT_CALDERA_LAYERS,
                         help="the same for --caldera, whose code takes minutes for a small matrix")
@@ -213,7 +216,8 @@ def parse(words):
 def command_line(arguments):
     """What the report says it was made by: paths of this machine left out."""
     words = ["python bench/quality/authors.py build/release/rankine MODEL --statistics STATS"]
-    words += [f"--{key} {REPOSITORIES[key].name}" for key in CASES if checkout_of(arguments, key)]
+    words += [f"--{key} {REPOSITORIES[key].name}" for key in CHECKOUTS if checkout_of(arguments, key)]
+    words += ["--caldera-tuned"] if arguments.caldera_tuned else []
     for option, default in (("layers", DEFAULT_LAYERS), ("caldera_layers", DEFAULT_CALDERA_LAYERS)):
         if (pattern := getattr(arguments, option)) != default:
             words += [f"--{option.replace('_', '-')} '{pattern}'"]
@@ -227,22 +231,23 @@ def checkout_of(arguments, key):
 
 
 def compare_all(arguments):
-    chosen = [key for key in CASES if checkout_of(arguments, key)]
+    chosen = [key for key in CHECKOUTS if checkout_of(arguments, key)]
     if not chosen:
-        raise ComparisonError("name a checkout: --" + ", --".join(CASES))
+        raise ComparisonError("name a checkout: --" + ", --".join(CHECKOUTS))
     for key in chosen:
         check_commit(checkout_of(arguments, key), key)
     if arguments.caldera:
         check_commit(pathlib.Path(arguments.caldera, "quip-sharp"), "quip-sharp")
         chosen.append("quip-sharp")
     cases = []
-    for key in (key for key in chosen if key in CASES):
+    for key in (key for key in CHECKOUTS if key in chosen):
         if key == "svd-llm" and arguments.text:
             cases += [run_update(svd_llm_update(keep), arguments.svd_llm, arguments) for keep in arguments.keep]
             continue
         pattern = arguments.caldera_layers if key == "caldera" else arguments.layers
         inputs = Inputs(arguments.model, arguments.statistics, pattern)
-        cases += run_cases(CASES[key](arguments.keep), inputs, checkout_of(arguments, key), arguments)
+        made = CASES["caldera-tuned" if key == "caldera" and arguments.caldera_tuned else key](arguments.keep)
+        cases += run_cases(made, inputs, checkout_of(arguments, key), arguments)
     return {"model": pathlib.Path(arguments.model).resolve().name, "limit": LIMIT,
             "repositories": [vars(REPOSITORIES[key]) for key in chosen],
             "cases": [{**case, "command": command_line(arguments)} for case in cases]}

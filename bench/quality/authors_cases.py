@@ -65,7 +65,8 @@ CALDERA_SHARED = {"L_bits": 16, "R_bits": 16, "rank": RANK, "lattice_quant_LR": 
 def caldera_uniform(bits):
     """Q to the nearest of a uniform grid (theirs has 2, 4 and 8 bits), L R fitted to the rest under H, in turn."""
     settings = {"Q_bits": bits, "lattice_quant_Q": False, "activation_aware_Q": False, "hadamard_transform": False,
-                "update_order": ["Q", "LR"], "Q_hessian_downdate": False, "iters": CALDERA_ITERATIONS["uniform"]}
+                "update_order": ["Q", "LR"], "Q_hessian_downdate": False, "iters": CALDERA_ITERATIONS["uniform"],
+                "quip_args": {}}
     return Case(f"caldera, Q in {bits} bits by rounding, rank {RANK}", "caldera", "peer_caldera.py",
                 {**settings, **CALDERA_SHARED},
                 ("--method", "caldera", "--rank", str(RANK), "--base-encode", f"int{bits}:g64", "--factor-encode", "f32",
@@ -73,18 +74,25 @@ def caldera_uniform(bits):
                 "Both grids are uniform in groups of 64; ours has a scale of 16 bits for each.")
 
 
-def caldera_e8p():
-    """As the authors' script has it but for L and R, which are not rounded: LDLQ on E8P in the rotated basis."""
+def caldera_e8p(tuning):
+    """As the authors' script has it but for L and R, which are not rounded: LDLQ on E8P in the rotated basis.
+
+    tuning: passes over the codes after LDLQ, QuIP#'s quip_tune_iters.
+    """
     settings = {"Q_bits": 2, "lattice_quant_Q": True, "activation_aware_Q": True, "hadamard_transform": True,
-                "update_order": ["LR", "Q"], "Q_hessian_downdate": True, "iters": CALDERA_ITERATIONS["e8p"]}
-    return Case(f"caldera, Q in E8P (2 bits), rank {RANK}", "caldera", "peer_caldera.py", {**settings, **CALDERA_SHARED},
+                "update_order": ["LR", "Q"], "Q_hessian_downdate": True, "iters": CALDERA_ITERATIONS["e8p"],
+                "quip_args": {"quip_tune_iters": tuning, "no_use_buffered": True}}
+    return Case(f"caldera, Q in E8P (2 bits), {tuning} tuning passes, rank {RANK}", "caldera", "peer_caldera.py",
+                {**settings, **CALDERA_SHARED},
                 ("--method", "caldera", "--rank", str(RANK), "--base-encode", "e8p", "--factor-encode", "f32",
                  "--iterations", str(CALDERA_ITERATIONS["e8p"])), "weighted_error",
-                "The signs of the rotations differ. Theirs tunes the codes after LDLQ (QuIP#'s default of 10 passes), ours "
-                "does not; ours starts from two points, and keeps the best iterate.")
+                "The signs of the rotations differ. Ours starts from two points and keeps the best iterate; it has no passes "
+                "that tune the codes after LDLQ, of which QuIP#'s default is 10. no_use_buffered: its buffered LDLQ takes no "
+                "576 columns.")
 
 
-# The cases of a repository, given the shares to keep.
+# The cases of a repository, given the shares to keep. "caldera-tuned" is of CALDERA's too, and takes long.
 CASES = {"svd-llm": lambda keeps: [svd_llm(keep) for keep in keeps],
          "asvd": lambda keeps: [asvd(keep) for keep in keeps],
-         "caldera": lambda keeps: [caldera_uniform(bits) for bits in (4, 2)] + [caldera_e8p()]}
+         "caldera": lambda keeps: [caldera_uniform(bits) for bits in (4, 2)] + [caldera_e8p(tuning=0)],
+         "caldera-tuned": lambda keeps: [caldera_e8p(tuning=10)]}

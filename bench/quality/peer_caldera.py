@@ -2,9 +2,10 @@
 CPU.
 
 Only what its README and its notebook show is called; its licence is not stated and QuIP#'s is the GPL: nothing of them is in
-here. A case: seed, block (of the uniform quantiser), and fields of its CalderaParams by name. Two of its imports are CUDA
-extensions: quiptools_cuda, of inference, is left out; fast_hadamard_transform is what its own documentation says it is, x
-times a Walsh-Hadamard matrix times a scale, computed by PyTorch.
+here. A case: seed, block (of the uniform quantiser), and fields of its CalderaParams by name, those of its
+QuIPArgs in quip_args. Two of its imports are CUDA extensions: quiptools_cuda, of inference, is left out;
+fast_hadamard_transform is what its own documentation says it is, x times a Walsh-Hadamard matrix times a scale, computed by
+PyTorch.
 """
 
 import itertools
@@ -36,7 +37,7 @@ def hadamard_transform(x, scale=1.0):
 fast_hadamard_transform.hadamard_transform = hadamard_transform
 
 from caldera.decomposition.alg import caldera
-from caldera.decomposition.dataclasses import CalderaParams
+from caldera.decomposition.dataclasses import CalderaParams, QuIPArgs
 from caldera.utils.quantization import QuantizerFactory
 from lib.utils.matmul_had import matmul_hadU, matmul_hadUt
 
@@ -62,10 +63,10 @@ def way_back(made, weight):
 
 
 def parameters(case):
-    fields = {key: value for key, value in case.items() if key not in ("seed", "block")}
+    fields = {key: value for key, value in case.items() if key not in ("seed", "block", "quip_args")}
     quantisers = {key: QuantizerFactory(method="uniform", block_size=case["block"])
                   for key in ("quant_factory_Q", "quant_factory_LR")}
-    return CalderaParams(**fields, **quantisers)
+    return CalderaParams(quip_args=QuIPArgs(**case["quip_args"]), **fields, **quantisers)
 
 
 @torch.no_grad()

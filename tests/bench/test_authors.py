@@ -116,6 +116,8 @@ def matmul_hadUt(x):
 class CalderaParams:
     def __init__(self, **fields):
         vars(self).update(fields)
+
+QuIPArgs = CalderaParams
 """,
     "src/caldera/utils/quantization.py": """
 class QuantizerFactory:
@@ -368,7 +370,7 @@ class CalderaTest(unittest.TestCase):
         generator = np.random.default_rng(2)
         weight, x = generator.normal(size=(24, 48)).astype(np.float32), generator.normal(size=(48, 200))
         second = x @ x.T / 200
-        case = {"seed": 0, "block": 64, "rank": 5, "Q_bits": 2, "hadamard_transform": True}
+        case = {"seed": 0, "block": 64, "rank": 5, "Q_bits": 2, "hadamard_transform": True, "quip_args": {}}
         with tempfile.TemporaryDirectory() as folder:
             for name, text in CALDERA_FILES.items():
                 path = pathlib.Path(folder, name)
