@@ -236,11 +236,11 @@ TEST(QPlusLrTest, LinearsThatReadOneWidthShareTheirSigns) {
                                            {"m.0.mlp.up", 24, 16},
                                            {"m.0.mlp.down", 16, 24}};
   const Method& caldera = **FindMethod("caldera");
-  EXPECT_THAT(caldera.join(shapes),
+  const MethodSettings settings = *MethodSettings::Create("caldera", caldera.options, {});
+  EXPECT_THAT(caldera.join(shapes, settings),
               ::testing::UnorderedElementsAre(ElementsAre(0, 1), ElementsAre(2), ElementsAre(3)));
 
   const Case a = MakeCase(24, 48, 1), b = MakeCase(32, 48, 1);
-  const MethodSettings settings = *MethodSettings::Create("caldera", caldera.options, {});
   std::vector<MethodInput> inputs(2);
   for (size_t i = 0; i < 2; ++i) {
     inputs[i] = {.name = i == 0 ? "m.0.attn.q" : "m.0.attn.v",
