@@ -56,8 +56,8 @@ def find_layers(module):
 def profle_svdllm(name, model, loader, device):
     for batch in loader:
         model(**batch)
-    def root(h):
-        return torch.linalg.cholesky(h + 1e-9 * h.trace() * torch.eye(len(h)))
+    def root(h):  # of sums in f32, whose least eigenvalues may be below 0 by rounding
+        return torch.linalg.cholesky(h + 1e-7 * h.trace() * torch.eye(len(h)))
     return {i: {name: root(linear.raw_scaling_diag_matrix) for name, linear in find_layers(layer).items()}
             for i, layer in enumerate(model.model.layers)}
 
