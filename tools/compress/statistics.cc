@@ -52,14 +52,23 @@ void MomentAccumulator::Add(const MatrixView& x) {
 void MomentAccumulator::AddToMeans(int64_t block, int64_t rows) {
   const int64_t first = block * kBlockRows, count = std::min(kBlockRows, features_ - first);
   const float* values = products_.Block(block);
-  for (int64_t t = 0; t < rows; ++t) {
+  double total[kBlockRows] = {}, absolute[kBlockRows] = {};  // zeros beyond the last feature
+  std::copy_n(absolute_.data() + first, count, absolute);
+  for (int64_t t = 0; t < rows;) {
     const int64_t group = group_tokens_ > 0 ? (tokens_ + t) / group_tokens_ : 0;
-    double* total = total_.data() + group * features_ + first;
-    for (int64_t i = 0; i < count; ++i) {
-      total[i] += values[t * kBlockRows + i];
-      absolute_[first + i] += std::abs(values[t * kBlockRows + i]);
+    const int64_t end = group_tokens_ > 0 ? (group + 1) * group_tokens_ - tokens_ : rows;
+    double* of_group = total_.data() + group * features_ + first;
+    std::copy_n(of_group, count, total);
+    for (; t < std::min(rows, end); ++t) {
+      for (int64_t i = 0; i < kBlockRows; ++i) {
+        const double value = values[t * kBlockRows + i];
+        total[i] += value;
+        absolute[i] += std::abs(value);
+      }
     }
+    std::copy_n(total, count, of_group);
   }
+  std::copy_n(absolute, count, absolute_.data() + first);
 }
 
 void MomentAccumulator::AddChunk(const MatrixView& x) {
