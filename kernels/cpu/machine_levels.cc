@@ -12,6 +12,7 @@
 #include "kernels/base/math.h"
 #include "kernels/cpu/huge_buffer.h"
 #include "kernels/cpu/machine_loops.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/op_table.h"
 
@@ -71,11 +72,7 @@ double PassSeconds(const char* data, int64_t stride, int64_t bytes, int streams,
     }
     sink.fetch_xor(sum, std::memory_order_relaxed);
   };
-  if (stream.pool == nullptr) {
-    work(0);
-  } else {
-    stream.pool->Run(work);
-  }
+  OnThreads(stream, work);
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/base/math.h"
 #include "kernels/cpu/machine_loops.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/op_table.h"
 
@@ -17,15 +18,6 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-template <class F>
-void RunOn(Stream stream, F&& f) {
-  if (stream.pool == nullptr) {
-    f(0);
-  } else {
-    stream.pool->Run(f);
-  }
 }
 
 bool Has(const char* table) { return FindCpuOps(table) != nullptr; }
@@ -52,7 +44,7 @@ double PassSeconds(const char* data, int64_t bytes, const Pattern& pattern, Read
   std::atomic<uint64_t> sink{0};
   WorkQueue queue(bytes / pattern.chunk_bytes, 1);
   const auto start = Clock::now();
-  RunOn(stream, [&](int) {
+  OnThreads(stream, [&](int) {
     int64_t begin, end;
     uint64_t sum = 0;
     while (queue.Next(&begin, &end)) {
@@ -97,7 +89,7 @@ double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats) {
   for (int repeat = 0; repeat < repeats; ++repeat) {
     std::atomic<double> operations{0};
     const auto start = Clock::now();
-    RunOn(stream, [&](int) {
+    OnThreads(stream, [&](int) {
       float sink[3] = {1.0f, 0.5f, 0.0f};
       operations.fetch_add(loop(kRounds, sink));
     });

@@ -4,6 +4,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/cpu/products_plan.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace rankine {
@@ -86,10 +87,10 @@ void StreamChunk(const Plans& plans, const BlockQueue& queue, Range chunk) {
 
 template <class F>
 void RunOn(Stream stream, bool alone, F&& work) {
-  if (alone || stream.pool == nullptr) {
+  if (alone) {
     work(0);
   } else {
-    stream.pool->Run(work);
+    OnThreads(stream, work);
   }
 }
 

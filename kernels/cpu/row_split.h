@@ -1,5 +1,5 @@
-// Shares the rows of an op among the pool's threads, unless the work is smaller than a barrier is
-// worth.
+// Runs work on the pool's threads; shares the rows of an op among them, unless the work is smaller
+// than a barrier is worth.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,16 @@ namespace rankine {
 // A barrier takes some microseconds, in which one core handles about this many elements of a
 // row-wise op.
 inline constexpr int64_t kElementsWorthABarrier = 32768;
+
+// Calls work(thread) on every thread of the pool, or once where there is none.
+template <class Work>
+void OnThreads(Stream stream, Work&& work) {
+  if (stream.pool == nullptr) {
+    work(0);
+  } else {
+    stream.pool->Run(work);
+  }
+}
 
 // Calls body(begin, end) for disjoint runs of rows that cover [0, rows). Rows are independent, so
 // the split never shows in a result. `row_elements` estimates the work of a row.

@@ -10,6 +10,7 @@
 #include "kernels/api/products.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace rankine {
@@ -50,11 +51,7 @@ void ForAll(Stream stream, int64_t count, const Work& work) {
     Scratch scratch;
     for (int64_t index = 0, end = 0; queue.Next(&index, &end);) work(index, &scratch);
   };
-  if (stream.pool == nullptr) {
-    run(0);
-  } else {
-    stream.pool->Run(run);
-  }
+  OnThreads(stream, run);
 }
 
 }  // namespace

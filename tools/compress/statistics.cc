@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace rankine {
@@ -76,14 +77,9 @@ void MomentAccumulator::AddChunk(const MatrixView& x) {
   const int64_t groups = group_tokens_ > 0 ? CeilDiv(tokens_ + x.rows, group_tokens_) : 1;
   total_.resize(groups * features_);
   WorkQueue queue(products_.num_blocks(), 1);
-  auto work = [&](int) {
+  OnThreads(stream_, [&](int) {
     for (int64_t block = 0, end = 0; queue.Next(&block, &end);) AddToMeans(block, x.rows);
-  };
-  if (stream_.pool == nullptr) {
-    work(0);
-  } else {
-    stream_.pool->Run(work);
-  }
+  });
   tokens_ += x.rows;
 }
 

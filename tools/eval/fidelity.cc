@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 #include "tools/eval/next_token.h"
 #include "tools/eval/token_windows.h"
@@ -38,12 +39,7 @@ void ScoreSlice(const Model& model, const MatrixView& logits, const MatrixView& 
                      .agrees = ArgMax(p, vocab) == ArgMax(q, vocab) ? 1.0 : 0.0};
     }
   };
-  ThreadPool* pool = model.device().stream().pool;
-  if (pool == nullptr) {
-    work(0);
-  } else {
-    pool->Run(work);
-  }
+  OnThreads(model.device().stream(), work);
 }
 
 class Comparison {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/thread_pool.h"
 #include "tools/eval/next_token.h"
 
@@ -19,12 +20,7 @@ void LossesOfSlice(const Model& model, const MatrixView& logits, const int32_t* 
                         : NegativeLogLikelihood(logits.Row<float>(row), logits.cols, targets[row]);
     }
   };
-  ThreadPool* pool = model.device().stream().pool;
-  if (pool == nullptr) {
-    work(0);
-  } else {
-    pool->Run(work);
-  }
+  OnThreads(model.device().stream(), work);
 }
 
 }  // namespace
