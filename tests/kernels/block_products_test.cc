@@ -8,6 +8,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/op_table.h"
 #include "kernels/ref/block_core.h"
+#include "tests/kernels/op_table_testing.h"
 #include "tests/testing/block_testing.h"
 
 namespace rankine {
@@ -241,12 +242,7 @@ TEST_P(BlockProductsTest, QuantisedProductsAgreeBetweenInstructionSets) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, BlockProductsTest, testing::ValuesIn(CpuOpTables()),
-                         [](const auto& info) {
-                           std::string name = info.param->name;
-                           for (char& c : name) c = c == '-' ? '_' : c;
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, BlockProductsTest, testing::ValuesIn(CpuOpTables()), OpTableName);
 
 }  // namespace
 }  // namespace rankine

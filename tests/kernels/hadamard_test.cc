@@ -11,19 +11,12 @@
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/op_table.h"
+#include "tests/kernels/op_table_testing.h"
 
 namespace rankine {
 namespace {
 
 class HadamardOpTest : public testing::TestWithParam<const OpTable*> {};
-
-std::vector<float> Normal(int64_t count, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(rng);
-  return values;
-}
 
 // An orthogonal block that is not symmetric, by columns: Hartley's matrix with its columns rotated.
 std::vector<float> Block(int64_t b) {
@@ -54,9 +47,9 @@ struct Rows {
         stride(RoundUp(n, kColumnPad) + offset),
         start(offset),
         block_size(b),
-        x(Normal(rows * stride + start, 3)),
-        signs(Normal(n, 4)),
-        bias(Normal(n, 5)),
+        x(NormalValues(rows * stride + start, 3)),
+        signs(NormalValues(n, 4)),
+        bias(NormalValues(n, 5)),
         block(Block(b)),
         inverse(Transposed(block, b)) {
     for (float& s : signs) s = s < 0 ? -1.0f : 1.0f;
@@ -279,12 +272,7 @@ TEST_P(HadamardOpTest, ReadsBf16) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, HadamardOpTest, testing::ValuesIn(CpuOpTables()),
-                         [](const auto& info) {
-                           std::string name = info.param->name;
-                           for (char& c : name) c = c == '-' ? '_' : c;
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, HadamardOpTest, testing::ValuesIn(CpuOpTables()), OpTableName);
 
 }  // namespace
 }  // namespace rankine

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/op_table_testing.h"
 #include "tests/testing/products_testing.h"
 
 namespace rankine {
@@ -96,11 +97,7 @@ std::vector<const OpTable*> AllTables() {
   return tables;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PackingTest, testing::ValuesIn(AllTables()), [](const auto& info) {
-  std::string name = info.param->name;
-  for (char& c : name) c = c == '-' ? '_' : c;
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, PackingTest, testing::ValuesIn(AllTables()), OpTableName);
 
 }  // namespace
 }  // namespace rankine

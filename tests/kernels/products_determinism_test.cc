@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/op_table_testing.h"
 #include "tests/testing/products_testing.h"
 
 namespace rankine {
@@ -122,11 +123,9 @@ TEST_P(ProductsDeterminismTest, StackedRows) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, ProductsDeterminismTest, testing::ValuesIn(Cases()),
                          [](const auto& info) {
-                           std::string name = std::string(info.param.ops->name) + "_w_" +
-                                              std::string(Name(info.param.weights)) + "_x_" +
-                                              std::string(Name(info.param.x));
-                           for (char& c : name) c = c == '-' ? '_' : c;
-                           return name;
+                           return TestName(std::string(info.param.ops->name) + "_w_" +
+                                           std::string(Name(info.param.weights)) + "_x_" +
+                                           std::string(Name(info.param.x)));
                          });
 
 }  // namespace

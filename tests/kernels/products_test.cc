@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/thread_pool.h"
+#include "tests/kernels/op_table_testing.h"
 #include "tests/testing/products_testing.h"
 
 namespace rankine {
@@ -197,11 +198,7 @@ TEST_P(ProductsTest, BF16OutputRoundsLikeToBF16) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, ProductsTest, testing::ValuesIn(CpuOpTables()), [](const auto& info) {
-  std::string name = info.param->name;
-  for (char& c : name) c = c == '-' ? '_' : c;
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Cpu, ProductsTest, testing::ValuesIn(CpuOpTables()), OpTableName);
 
 }  // namespace
 }  // namespace rankine

@@ -9,20 +9,13 @@
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/op_table.h"
+#include "tests/kernels/op_table_testing.h"
 #include "tests/testing/products_testing.h"
 
 namespace rankine {
 namespace {
 
 class TransformTest : public testing::TestWithParam<const OpTable*> {};
-
-std::vector<float> Normal(int64_t count, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(rng);
-  return values;
-}
 
 std::vector<QuantizedRecord> Quantize(const OpTable& ops, const MatrixView& x) {
   std::vector<QuantizedRecord> records(x.rows * CeilDiv(x.cols, kRecordColumns));
@@ -68,7 +61,8 @@ TEST_P(TransformTest, QuantisedRowsMatchTheReferenceAndTheirDefinition) {
 
 TEST_P(TransformTest, NormAndSiluWriteBothForms) {
   const int64_t cols = 150, stride = 160, rows = 4;
-  const std::vector<float> gate = Normal(rows * stride, 1), up = Normal(rows * stride, 2);
+  const std::vector<float> gate = NormalValues(rows * stride, 1),
+                           up = NormalValues(rows * stride, 2);
   const MatrixView g{const_cast<float*>(gate.data()), DType::kF32, rows, cols, stride};
   const MatrixView u{const_cast<float*>(up.data()), DType::kF32, rows, cols, stride};
   std::vector<float> plain(rows * stride), both(rows * stride);
@@ -171,7 +165,7 @@ TEST_P(TransformTest, AddsBiasAndWhatIsThere) {
     std::mt19937 rng(3);
     TestMatrix x(DType::kF32, 3, cols, RoundUp(cols, kColumnPad));
     x.FillNormal(rng);
-    const std::vector<float> bias = Normal(cols, 4);
+    const std::vector<float> bias = NormalValues(cols, 4);
     for (const bool biased : {false, true}) {
       for (const bool accumulate : {false, true}) {
         TestMatrix y(DType::kF32, 3, cols, RoundUp(cols, kColumnPad));
@@ -194,12 +188,7 @@ TEST_P(TransformTest, AddsBiasAndWhatIsThere) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, TransformTest, testing::ValuesIn(CpuOpTables()),
-                         [](const auto& info) {
-                           std::string name = info.param->name;
-                           for (char& c : name) c = c == '-' ? '_' : c;
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, TransformTest, testing::ValuesIn(CpuOpTables()), OpTableName);
 
 }  // namespace
 }  // namespace rankine
