@@ -155,7 +155,7 @@ void AttentionCase(benchmark::State& state, Case c) {
   state.counters[decode ? "best_of_bandwidth" : "best_of_peak"] = work / fastest / limit;
 }
 
-void RegisterAll() {
+bool RegisterAll() {
   // Few heads: runs shorter than a time slice, so that a busy machine does not tell against them.
   for (const OpTable* ops : CpuOpTables()) {
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
@@ -174,15 +174,10 @@ void RegisterAll() {
       }
     }
   }
+  return true;
 }
+
+[[maybe_unused]] const bool registered = RegisterAll();
 
 }  // namespace
 }  // namespace rankine
-
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  rankine::RegisterAll();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}

@@ -313,7 +313,7 @@ void RegisterEncoded(const EncodedCase& c) {
       ->Unit(benchmark::kMicrosecond);
 }
 
-void RegisterAll() {
+bool RegisterAll() {
   for (const OpTable* ops : CpuOpTables()) {
     for (const Shape& shape : kShapes) {
       for (int64_t tokens : {1, 2, 4, 8, 12, 16, 32, 64, 512}) {
@@ -336,15 +336,10 @@ void RegisterAll() {
           ->Unit(benchmark::kMicrosecond);
     }
   }
+  return true;
 }
+
+[[maybe_unused]] const bool registered = RegisterAll();
 
 }  // namespace
 }  // namespace rankine
-
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  rankine::RegisterAll();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}

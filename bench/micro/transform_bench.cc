@@ -69,7 +69,7 @@ void TransformCase(benchmark::State& state, Case c) {
   state.counters["GB/s"] = Counter(elements * bytes * 1e-9, Counter::kIsRate);
 }
 
-void RegisterAll() {
+bool RegisterAll() {
   for (const OpTable* ops : {FindCpuOps("avx2"), FindCpuOps("avx512")}) {
     if (ops == nullptr) continue;
     for (const int64_t columns : {576, 1536, 2048, 4096, 11008}) {
@@ -86,15 +86,10 @@ void RegisterAll() {
       }
     }
   }
+  return true;
 }
+
+[[maybe_unused]] const bool registered = RegisterAll();
 
 }  // namespace
 }  // namespace rankine
-
-int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  rankine::RegisterAll();
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
