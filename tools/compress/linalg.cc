@@ -242,6 +242,12 @@ absl::StatusOr<Matrix64> RootOf(const Matrix64& h) {
   return l;
 }
 
+Matrix64 Identity(int64_t n) {
+  Matrix64 m(n, n);
+  for (int64_t i = 0; i < n; ++i) m(i, i) = 1;
+  return m;
+}
+
 Matrix64 Transposed(const Matrix64& a) {
   Matrix64 t(a.cols, a.rows);
   View(t) = View(a).transpose();

@@ -89,6 +89,9 @@ absl::StatusOr<Matrix64> FitRight(const Matrix64& w, const Matrix64& u);
 absl::StatusOr<Matrix64> RidgeMap(const Matrix64& target, const Matrix64& w, const Matrix64& h,
                                   double damp);
 
+// [n, n].
+Matrix64 Identity(int64_t n);
+
 // [cols, rows].
 Matrix64 Transposed(const Matrix64& a);
 

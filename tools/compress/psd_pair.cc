@@ -6,10 +6,10 @@
 #include <cmath>
 #include <utility>
 
-#include "Eigen/Eigenvalues"
-#include "absl/strings/str_cat.h"
+#include "Eigen/Core"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
+#include "tools/compress/symmetric_eigen.h"
 
 namespace rankine {
 namespace {
@@ -30,12 +30,13 @@ struct Eigenpairs {
 };
 
 absl::StatusOr<Eigenpairs> Decompose(const ColMajor& symmetric) {
-  const Eigen::SelfAdjointEigenSolver<ColMajor> solver(symmetric);
-  if (solver.info() != Eigen::Success) {
-    return absl::InternalError(absl::StrCat("the eigendecomposition of a ", symmetric.rows(), " x ",
-                                            symmetric.cols(), " matrix did not converge"));
-  }
-  return Eigenpairs{solver.eigenvectors(), solver.eigenvalues().cwiseMax(0)};
+  Matrix64 matrix(symmetric.rows(), symmetric.cols());
+  Eigen::Map<RowMajor>(matrix.values.data(), matrix.rows, matrix.cols) = symmetric;
+  RK_ASSIGN_OR_RETURN(const SymmetricEigen falling,
+                      LargestEigen(std::move(matrix), symmetric.rows()));
+  const Eigen::Map<const Eigen::VectorXd> values(falling.values.data(), symmetric.rows());
+  return Eigenpairs{View(falling.vectors).transpose().rowwise().reverse(),
+                    values.reverse().cwiseMax(0)};
 }
 
 // Ends of the runs of indices that no entry of either matrix couples with others.

@@ -23,12 +23,6 @@ Matrix64 Rows(const Matrix64& a, int64_t begin, int64_t end) {
   return part;
 }
 
-Matrix64 Identity(int64_t n) {
-  Matrix64 m(n, n);
-  for (int64_t i = 0; i < n; ++i) m(i, i) = 1;
-  return m;
-}
-
 void Add(const Matrix64& b, Matrix64* a) {
   for (size_t i = 0; i < b.values.size(); ++i) a->values[i] += b.values[i];
 }

@@ -9,12 +9,6 @@
 namespace rankine {
 namespace {
 
-Matrix64 Identity(int64_t n) {
-  Matrix64 m(n, n);
-  for (int64_t i = 0; i < n; ++i) m(i, i) = 1;
-  return m;
-}
-
 bool IsFull(const Matrix64& factor) { return factor.rows == factor.cols; }
 
 // t with the transposed factors on every mode but `skip`.

@@ -55,6 +55,12 @@ class Stack {
   }
 
  private:
+  struct Stored {
+    Term term;
+    std::vector<StoredTensor> tensors;
+    int64_t rank = 0;
+  };
+
   bool is_weighted() const { return IsWeighted(inputs_[0]); }
   bool has_transposed() const { return stack_ == "qkvo"; }
   int64_t features() const { return members_[0].input->weight->cols; }
@@ -80,6 +86,8 @@ class Stack {
   absl::StatusOr<std::optional<TuckerForm>> InTwoMetrics() const;
   absl::StatusOr<Matrix64> SliceBySlice() const;
   StackMetric Metric() const;
+  absl::StatusOr<Stored> StoreWhole(const TuckerForm& form) const;
+  FactoredMatrix MatrixOfMember(const Member& m, Term term) const;
   absl::Status Store(const TuckerForm& form, std::vector<Factorization>* results) const;
 
   absl::Span<const MethodInput> inputs_;
@@ -298,21 +306,18 @@ absl::StatusOr<std::optional<TuckerForm>> Stack::InTwoMetrics() const {
   return best;
 }
 
-// The names of the stack's own legs: heads, dimensions, features.
-absl::Status Stack::Store(const TuckerForm& form, std::vector<Factorization>* results) const {
+// The term of the whole stack, whose legs are called heads, dim and features, and its tensors.
+absl::StatusOr<Stack::Stored> Stack::StoreWhole(const TuckerForm& form) const {
   const std::string name = absl::StrCat(RoleOf(inputs_[0].name)->block, ".", stack_);
-  const Encoding& encoding = inputs_[0].encoding;
-  Term whole;
-  std::vector<StoredTensor> tensors;
-  int64_t rank = 0;
+  Stored stored;
   const auto add = [&](const char* core, std::vector<LegRange> legs,
                        absl::Span<const double> values) {
     return AddCore({.matrix = name,
                     .name = core,
                     .legs = std::move(legs),
-                    .encoding = encoding,
+                    .encoding = inputs_[0].encoding,
                     .values = values},
-                   &whole, &tensors);
+                   &stored.term, &stored.tensors);
   };
   const Matrix64* const factors[] = {&form.outputs[0], &form.outputs[1], &form.inputs[0]};
   const char* const kCores[] = {"A", "B", "C"};
@@ -324,35 +329,47 @@ absl::Status Stack::Store(const TuckerForm& form, std::vector<Factorization>* re
     const LegRange outer = core_legs[k];
     const bool is_features = k == 2;
     core_legs[k] = {kBonds[k], 0, is_features ? factors[k]->rows : factors[k]->cols};
-    rank = std::max(rank, core_legs[k].extent);
+    stored.rank = std::max(stored.rank, core_legs[k].extent);
     std::vector<LegRange> legs{outer, core_legs[k]};
     if (is_features) std::swap(legs[0], legs[1]);
     RK_RETURN_IF_ERROR(add(kCores[k], std::move(legs), factors[k]->values));
   }
   RK_RETURN_IF_ERROR(add("G", core_legs, form.core.values));
-  for (const Member& m : members_) {
-    const bool transposed = m.input->heads->on_input;
-    Factorization& f = (*results)[static_cast<size_t>(m.input - inputs_.data())];
-    f.matrix = MatrixOf(*m.input);
-    f.rank = rank;
-    Term term = whole;
-    for (Core& core : term.cores) {
-      for (LegRange& leg : core.legs) {
-        if (leg.name == "heads") {
-          leg = {transposed ? "i1" : "o1", m.first_head, m.heads, heads_};
-        } else if (leg.name == "dim") {
-          leg.name = transposed ? "i2" : "o2";
-        } else if (leg.name == "features") {
-          leg.name = transposed ? "o" : "i";
-        }
+  return stored;
+}
+
+// A linear's range of the heads, under its own names of the legs.
+FactoredMatrix Stack::MatrixOfMember(const Member& m, Term term) const {
+  const bool transposed = m.input->heads->on_input;
+  for (Core& core : term.cores) {
+    for (LegRange& leg : core.legs) {
+      if (leg.name == "heads") {
+        leg = {transposed ? "i1" : "o1", m.first_head, m.heads, heads_};
+      } else if (leg.name == "dim") {
+        leg.name = transposed ? "i2" : "o2";
+      } else if (leg.name == "features") {
+        leg.name = transposed ? "o" : "i";
       }
     }
-    const std::vector<OuterLeg> split = {{transposed ? "i1" : "o1", m.heads},
-                                         {transposed ? "i2" : "o2", dim()}};
-    (transposed ? f.matrix.input_legs : f.matrix.output_legs) = split;
-    f.matrix.terms.push_back(std::move(term));
   }
-  (*results)[static_cast<size_t>(members_[0].input - inputs_.data())].tensors = std::move(tensors);
+  FactoredMatrix matrix = MatrixOf(*m.input);
+  const std::vector<OuterLeg> split = {{transposed ? "i1" : "o1", m.heads},
+                                       {transposed ? "i2" : "o2", dim()}};
+  (transposed ? matrix.input_legs : matrix.output_legs) = split;
+  matrix.terms.push_back(std::move(term));
+  return matrix;
+}
+
+absl::Status Stack::Store(const TuckerForm& form, std::vector<Factorization>* results) const {
+  RK_ASSIGN_OR_RETURN(Stored stored, StoreWhole(form));
+  const auto result_of = [&](const Member& m) -> Factorization& {
+    return (*results)[static_cast<size_t>(m.input - inputs_.data())];
+  };
+  for (const Member& m : members_) {
+    result_of(m).matrix = MatrixOfMember(m, stored.term);
+    result_of(m).rank = stored.rank;
+  }
+  result_of(members_[0]).tensors = std::move(stored.tensors);
   return absl::OkStatus();
 }
 
