@@ -8,6 +8,7 @@
 #include "absl/strings/strip.h"
 #include "models/bert.h"
 #include "models/checkpoint/config_fields.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -76,7 +77,7 @@ std::string SerializeBertConfig(const ModelConfig& c, DType dtype) {
   root["dtype"] = ConfigDTypeName(dtype);
   root["torch_dtype"] = ConfigDTypeName(dtype);
   if (c.random_weights) root["rankine_random_weights"] = true;
-  return root.dump(2) + "\n";
+  return DumpJson(root, 2) + "\n";
 }
 
 ModelLayout BertLayout(const ModelConfig& c) {

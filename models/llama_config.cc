@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/config_fields.h"
+#include "models/files/json_text.h"
 #include "models/llama.h"
 #include "models/status_macros.h"
 
@@ -161,7 +162,7 @@ std::string SerializeLlamaConfig(const ModelConfig& c, DType dtype) {
   root["dtype"] = ConfigDTypeName(dtype);
   root["torch_dtype"] = ConfigDTypeName(dtype);
   if (c.random_weights) root["rankine_random_weights"] = true;
-  return root.dump(2) + "\n";
+  return DumpJson(root, 2) + "\n";
 }
 
 }  // namespace rankine

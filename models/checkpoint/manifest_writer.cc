@@ -2,6 +2,7 @@
 
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/manifest_names.h"
+#include "models/files/json_text.h"
 
 namespace rankine {
 namespace {
@@ -12,12 +13,8 @@ using Json = nlohmann::ordered_json;
 // thing.
 constexpr size_t kLineColumns = 100;
 
-std::string Compact(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 void Print(const Json& value, const std::string& indent, std::string* out) {
-  const std::string line = Compact(value);
+  const std::string line = DumpJson(value);
   if (!value.is_structured() || indent.size() + line.size() <= kLineColumns) {
     *out += line;
     return;
@@ -30,7 +27,7 @@ void Print(const Json& value, const std::string& indent, std::string* out) {
     *out += first ? "\n" : ",\n";
     first = false;
     *out += deeper;
-    if (is_object) *out += Compact(Json(it.key())) + ": ";
+    if (is_object) *out += DumpJson(Json(it.key())) + ": ";
     Print(*it, deeper, out);
   }
   *out += "\n" + indent + (is_object ? "}" : "]");

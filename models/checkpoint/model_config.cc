@@ -8,6 +8,7 @@
 #include "kernels/base/check.h"
 #include "models/architecture.h"
 #include "models/checkpoint/config_fields.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -68,7 +69,7 @@ std::string SerializeModelConfig(const ModelConfig& c, DType dtype) {
 std::string SerializeGenerationConfig(const ModelConfig& config) {
   nlohmann::ordered_json root;
   WriteTokenIds(config, &root);
-  return root.dump(2) + "\n";
+  return DumpJson(root, 2) + "\n";
 }
 
 }  // namespace rankine

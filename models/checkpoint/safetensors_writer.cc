@@ -11,6 +11,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/math.h"
 #include "models/checkpoint/safetensors.h"
+#include "models/files/json_text.h"
 #include "models/files/output_file.h"
 #include "models/status_macros.h"
 
@@ -78,7 +79,7 @@ std::string LayOut(int shard, std::vector<Slot>* slots) {
                                {"shape", slot->spec.shape},
                                {"data_offsets", {slot->offset, offset}}};
   }
-  std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::string text = DumpJson(header);
   const int64_t begin = RoundUp(8 + static_cast<int64_t>(text.size()), kDataAlignment);
   text.resize(static_cast<size_t>(begin - 8), ' ');
   for (Slot* slot : in_file) slot->offset += begin;
@@ -158,9 +159,9 @@ absl::Status SafetensorsWriter::Finish() {
   }
   for (OutputFile& file : state_->files) RK_RETURN_IF_ERROR(file.Sync());
   if (num_shards == 1) return absl::OkStatus();
-  const nlohmann::json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  const nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
   return WriteNewFile(absl::StrCat(state_->folder, "/model.safetensors.index.json"),
-                      index.dump(2) + "\n");
+                      DumpJson(index, 2) + "\n");
 }
 
 }  // namespace rankine

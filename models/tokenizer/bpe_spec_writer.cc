@@ -4,6 +4,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "kernels/base/check.h"
+#include "models/files/json_text.h"
 #include "models/tokenizer/bpe_spec.h"
 
 namespace rankine::tokenizer {
@@ -126,7 +127,7 @@ std::string WriteBpeSpec(const BpeTokenizerSpec& spec) {
                          {"post_processor", PostProcessorJson(spec)},
                          {"decoder", ByteLevelJson()},
                          {"model", ModelJson(spec.model)}};
-  return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return DumpJson(document, 1) + "\n";
 }
 
 }  // namespace rankine::tokenizer

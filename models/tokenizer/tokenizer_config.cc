@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "models/files/json_text.h"
 #include "models/files/text_file.h"
 #include "models/tokenizer/bpe_spec.h"
 #include "models/tokenizer/json_value.h"
@@ -137,7 +138,7 @@ std::string TokenizerConfigText(const GgufVocabulary& vocabulary) {
   config["clean_up_tokenization_spaces"] = false;
   const bool is_bpe = vocabulary.model == "gpt2";
   config["tokenizer_class"] = is_bpe ? "PreTrainedTokenizerFast" : "LlamaTokenizer";
-  return config.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return DumpJson(config, 2) + "\n";
 }
 
 }  // namespace rankine::tokenizer

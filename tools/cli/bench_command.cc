@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -59,7 +59,7 @@ void PrintJson(const BenchReport& report, const Flags& flags,
          {"prefill_ratio", ToJson(m.prefill_ratio)},
          {"decode_ratio", ToJson(m.decode_ratio)}});
   }
-  PrintNow(Dump(json) + "\n");
+  PrintNow(DumpJson(json) + "\n");
 }
 
 void PrintTable(const BenchReport& report, const Flags& flags,
@@ -103,7 +103,7 @@ void AnswerRequests(BenchOptions* options) {
                       {"read_bandwidth_bytes_per_second", s.read_bandwidth_bytes_per_second},
                       {"bandwidth_share", s.bandwidth_share}});
     }
-    PrintNow(Dump({{"samples", json}}) + "\n");
+    PrintNow(DumpJson({{"samples", json}}) + "\n");
   };
 }
 

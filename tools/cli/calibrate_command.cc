@@ -2,8 +2,8 @@
 #include <CLI/CLI.hpp>
 
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
 #include "tools/compress/calibrate.h"
@@ -30,7 +30,7 @@ absl::Status Run(const Flags& flags) {
                                          {"groups", report->groups},
                                          {"tokens", report->tokens},
                                          {"bytes", report->bytes}};
-    PrintNow(Dump(json) + "\n");
+    PrintNow(DumpJson(json) + "\n");
     return absl::OkStatus();
   }
   PrintNow(absl::StrFormat("%s: statistics of %d inputs in %d layers over %d tokens, %.1f MB\n",

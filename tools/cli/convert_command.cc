@@ -12,10 +12,10 @@
 #include "models/checkpoint/convert.h"
 #include "models/checkpoint/foreign_factors.h"
 #include "models/encode/encoding_name.h"
+#include "models/files/json_text.h"
 #include "models/lora/lora_checkpoint.h"
 #include "tools/cli/command.h"
 #include "tools/cli/encoding_summary.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -199,7 +199,7 @@ absl::Status Convert(const Flags& flags) {
     json["pivots"] = PivotsJson(pivoted->report());
     text += PivotsText(pivoted->report());
   }
-  PrintNow(flags.json ? Dump(json) + "\n" : text);
+  PrintNow(flags.json ? DumpJson(json) + "\n" : text);
   return absl::OkStatus();
 }
 

@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "models/text.h"
 #include "tools/cli/command.h"
 #include "tools/cli/eval_probe.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -72,7 +72,7 @@ class Evaluation {
     if (!status.ok()) return status;
     json_["compute"] = ComputeName(*opened_.model);
     json_["kv_dtype"] = KvDTypeName(flags_.perplexity.kv_dtype);
-    PrintNow(flags_.json ? Dump(json_) + "\n" : text_);
+    PrintNow(flags_.json ? DumpJson(json_) + "\n" : text_);
     return absl::OkStatus();
   }
 

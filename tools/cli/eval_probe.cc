@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
-#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
 
@@ -100,7 +100,7 @@ absl::Status EvalProbe(const std::string& model, const std::string& against,
         against, other.result.accuracy, difference.mean, difference.standard_error, cosine.mean,
         cosine.percentile1, cosine.min);
   }
-  PrintNow(json ? Dump(out) + "\n" : text);
+  PrintNow(json ? DumpJson(out) + "\n" : text);
   return absl::OkStatus();
 }
 

@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
 #include "tools/cli/factorize_flags.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -129,7 +129,7 @@ void PrintJson(const Exploration& result, const std::string& out) {
     json["unmeasured"].push_back(
         {{"name", p.name}, {"why", std::string(WhyName(p.why))}, {"reason", p.reason}});
   }
-  PrintNow(Dump(json) + "\n");
+  PrintNow(DumpJson(json) + "\n");
 }
 
 absl::Status Run(Flags flags) {

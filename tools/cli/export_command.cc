@@ -5,8 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/checkpoint/checkpoint.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -58,11 +58,11 @@ absl::Status Export(const Flags& flags) {
   progress.Finish();
   if (!report.ok()) return report.status();
   if (flags.json) {
-    PrintNow(Dump(nlohmann::ordered_json{{"path", flags.out},
-                                         {"densified", report->densified},
-                                         {"factored", report->factored},
-                                         {"bytes", report->bytes},
-                                         {"source_bytes", report->source_bytes}}) +
+    PrintNow(DumpJson(nlohmann::ordered_json{{"path", flags.out},
+                                             {"densified", report->densified},
+                                             {"factored", report->factored},
+                                             {"bytes", report->bytes},
+                                             {"source_bytes", report->source_bytes}}) +
              "\n");
   } else {
     PrintNow(ReportText(*report, flags));

@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/encode/encoding_name.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
 #include "tools/cli/factorize_flags.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
@@ -87,7 +87,7 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
     json["layers"].push_back(std::move(entry));
   }
   if (report.search) json["search"] = ToJson(*report.search);
-  PrintNow(Dump(json) + "\n");
+  PrintNow(DumpJson(json) + "\n");
 }
 
 void PrintTable(const FactorizeReport& report, const Flags& flags) {

@@ -6,7 +6,7 @@
 #include <random>
 
 #include "absl/status/status.h"
-#include "tools/cli/json.h"
+#include "models/files/json_text.h"
 #include "tools/cli/output.h"
 
 namespace rankine {
@@ -99,7 +99,7 @@ void PiecePrinter::Finish() {
         {"first_token_seconds", static_cast<double>(last_.timing.first_token_us) * 1e-6},
         {"total_seconds", seconds},
         {"decode_tokens_per_second", rate}};
-    PrintNow(Dump(json) + "\n");
+    PrintNow(DumpJson(json) + "\n");
     return;
   }
   PrintNow("\n");

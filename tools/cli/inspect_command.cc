@@ -2,11 +2,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
 #include "tools/cli/encoding_summary.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/measure/bench.h"
@@ -39,6 +41,23 @@ int64_t FileBytes(const Checkpoint& checkpoint) {
   return total;
 }
 
+// Names of the linears that have a core in common with another, as those of a stack have.
+absl::flat_hash_set<std::string> NamesThatShare(absl::Span<const FactoredMatrix> matrices) {
+  absl::flat_hash_map<std::string, std::string> user_of;
+  absl::flat_hash_set<std::string> names;
+  for (const FactoredMatrix& m : matrices) {
+    for (const Term& term : m.terms) {
+      for (const Core& core : term.cores) {
+        for (const CoreTensor& tensor : core.tensors) {
+          const std::string& first = user_of.try_emplace(tensor.tensor, m.name).first->second;
+          if (first != m.name) names.insert({first, m.name});
+        }
+      }
+    }
+  }
+  return names;
+}
+
 Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
   const ModelConfig& c = checkpoint.config();
   Json json = {{"path", path},
@@ -67,11 +86,13 @@ Json SummaryJson(const Checkpoint& checkpoint, const std::string& path) {
                                  {"bits_per_number", use.bits_per_number()}});
   }
   json["bits_per_weight"] = encodings.bits_per_weight();
+  const auto sharing = NamesThatShare(checkpoint.factored());
   for (const FactoredMatrix& m : checkpoint.factored()) {
     json["factored"].push_back({{"name", m.name},
                                 {"out_features", m.out_features},
                                 {"in_features", m.in_features},
                                 {"parameters", m.NumParameters()},
+                                {"shares_cores", sharing.contains(m.name)},
                                 {"dense", IsDense(m)},
                                 {"method", m.provenance.method},
                                 {"relative_error", m.provenance.relative_error},
@@ -100,12 +121,14 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
                           absl::StrJoin(checkpoint.unused_tensors(), ", "));
   }
   out += EncodingTable(SummarizeEncodings(checkpoint));
+  const auto sharing = NamesThatShare(checkpoint.factored());
   for (const FactoredMatrix& m : checkpoint.factored()) {
     if (IsDense(m)) continue;
     int64_t dense = m.out_features * m.in_features;
     absl::StrAppendFormat(&out, "  %-40s [%d, %d] %s, %.3f of its parameters", m.name,
                           m.out_features, m.in_features, m.provenance.method,
                           static_cast<double>(m.NumParameters()) / static_cast<double>(dense));
+    if (sharing.contains(m.name)) out += ", cores of other linears among them";
     if (m.provenance.relative_error >= 0)
       absl::StrAppendFormat(&out, ", relative error %.4f", m.provenance.relative_error);
     if (m.provenance.weighted_error >= 0)
@@ -325,7 +348,7 @@ absl::Status Inspect(const Flags& flags) {
   if (flags.explain) {
     if (auto status = Explain(flags, &json, &text); !status.ok()) return status;
   }
-  PrintNow(flags.json ? Dump(json) + "\n" : text);
+  PrintNow(flags.json ? DumpJson(json) + "\n" : text);
   return absl::OkStatus();
 }
 

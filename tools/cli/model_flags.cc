@@ -76,15 +76,9 @@ absl::StatusOr<LoadOptions> ToLoadOptions(const ModelFlags& flags, Device& devic
   LoadOptions options{.extra_weight_bytes = flags.extra_weight_bytes};
   if (flags.plan == "fastest") {
     options.plan = PlanMode::kFastest;
-    auto path = ProfilePath(device);
-    if (!path.ok()) return path.status();
-    auto kept = LoadProfile(*path);
-    if (absl::IsNotFound(kept.status())) {
-      kept = MeasureProfile(device);
-      if (auto status = SaveProfile(*kept, *path); !status.ok()) return status;
-    }
-    if (!kept.ok()) return kept.status();
-    options.profile = *kept;
+    auto profile = KeptOrMeasuredProfile(device);
+    if (!profile.ok()) return profile.status();
+    options.profile = *profile;
   }
   if (flags.compute == "int8") {
     options.compute = DType::kI8;

@@ -2,8 +2,8 @@
 #include <CLI/CLI.hpp>
 
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 #include "tools/measure/profile.h"
 
@@ -20,7 +20,9 @@ absl::Status Profile(const Flags& flags) {
   if (!device.ok()) return device.status();
   auto path = ProfilePath(**device);
   if (!path.ok()) return path.status();
-  const DeviceProfile p = MeasureProfile(**device);
+  const SettledProfile measured = MeasureSettledProfile(**device);
+  const DeviceProfile& p = measured.profile;
+  WarnIfBusy(measured);
   if (auto status = SaveProfile(p, *path); !status.ok()) return status;
   if (flags.json) {
     const nlohmann::ordered_json json = {{"path", *path},
@@ -34,8 +36,9 @@ absl::Status Profile(const Flags& flags) {
                                          {"bf16_flops_per_second", p.bf16_flops_per_second},
                                          {"int8_flops_per_second", p.int8_flops_per_second},
                                          {"step_seconds", p.step_seconds},
-                                         {"store_seconds", p.store_seconds}};
-    PrintNow(Dump(json) + "\n");
+                                         {"store_seconds", p.store_seconds},
+                                         {"own_share", measured.own_share}};
+    PrintNow(DumpJson(json) + "\n");
     return absl::OkStatus();
   }
   PrintNow(absl::StrFormat(

@@ -4,9 +4,9 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "models/files/json_text.h"
 #include "serving/server.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/model_flags.h"
 #include "tools/cli/output.h"
 #include "tools/cli/version.h"
@@ -56,8 +56,8 @@ absl::Status Serve(const Flags& flags) {
     std::fprintf(stderr, "note: chats will be refused: %s\n", (*text)->codec.chat_error.c_str());
   }
   const std::string& address = (*server)->address();
-  const std::string ready =
-      flags.json ? Dump({{"address", address}, {"model", flags.model}}) : "listening on " + address;
+  const std::string ready = flags.json ? DumpJson({{"address", address}, {"model", flags.model}})
+                                       : "listening on " + address;
   const int code = RunUntilSignal(**server, [&] { PrintNow(ready + "\n"); });
   if (code != 0) return absl::InternalError(absl::StrCat("the server ended with code ", code));
   return absl::OkStatus();

@@ -3,8 +3,8 @@
 
 #include "absl/strings/str_format.h"
 #include "models/encode/encoding_name.h"
+#include "models/files/json_text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
 #include "tools/synth/shapes.h"
@@ -72,7 +72,7 @@ void Print(const SynthReport& report, const NamedShape& shape, const Flags& flag
                                          {"bytes", report.bytes},
                                          {"generate_seconds", report.generate_seconds},
                                          {"seconds", report.seconds}};
-    PrintNow(Dump(json) + "\n");
+    PrintNow(DumpJson(json) + "\n");
     return;
   }
   std::string text = absl::StrFormat(

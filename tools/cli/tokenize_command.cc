@@ -2,9 +2,9 @@
 #include <CLI/CLI.hpp>
 
 #include "models/checkpoint/checkpoint.h"
+#include "models/files/json_text.h"
 #include "models/text.h"
 #include "tools/cli/command.h"
-#include "tools/cli/json.h"
 #include "tools/cli/output.h"
 
 namespace rankine {
@@ -40,7 +40,7 @@ absl::Status Tokenize(const Flags& flags) {
           ->Encode(text, {.add_special = !flags.no_special, .parse_special = flags.parse_special});
   if (!ids.ok()) return ids.status();
   if (flags.json) {
-    PrintNow(Dump({{"token_ids", *ids}}) + "\n");
+    PrintNow(DumpJson({{"token_ids", *ids}}) + "\n");
     return absl::OkStatus();
   }
   std::string line;
@@ -53,7 +53,7 @@ absl::Status Detokenize(const Flags& flags) {
   auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   const std::string text = (*tokenizer)->Decode(flags.ids, flags.skip_special);
-  PrintNow((flags.json ? Dump({{"text", text}}) : text) + "\n");
+  PrintNow((flags.json ? DumpJson({{"text", text}}) : text) + "\n");
   return absl::OkStatus();
 }
 

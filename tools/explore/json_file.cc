@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "models/files/json_text.h"
 #include "models/files/output_file.h"
 #include "models/files/text_file.h"
 #include "models/status_macros.h"
@@ -18,7 +19,7 @@ using Json = nlohmann::ordered_json;
 
 std::string DigestOf(const Json& value) {
   Fingerprint digest;
-  digest.Add(DumpJson(value));
+  digest.Add(DumpJson(value, 1) + "\n");
   return digest.Hex();
 }
 
@@ -34,12 +35,9 @@ absl::Status ReplaceFile(const std::string& path, std::string_view bytes) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.message()));
 }
 
-std::string DumpJson(const Json& json) {
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 absl::Status WriteKeyedJson(const std::string& path, const std::string& key, const Json& value) {
-  return ReplaceFile(path, DumpJson({{"key", key}, {"digest", DigestOf(value)}, {"value", value}}));
+  return ReplaceFile(
+      path, DumpJson({{"key", key}, {"digest", DigestOf(value)}, {"value", value}}, 1) + "\n");
 }
 
 absl::StatusOr<Json> ReadKeyedJson(const std::string& path, const std::string& key) {

@@ -14,9 +14,6 @@ namespace rankine {
 // Replaces `path`: it is there whole, or as it was. The error names it.
 absl::Status ReplaceFile(const std::string& path, std::string_view bytes);
 
-// Numbers round-trip; bytes that are no UTF-8, which a path may hold, become U+FFFD.
-std::string DumpJson(const nlohmann::ordered_json& json);
-
 absl::Status WriteKeyedJson(const std::string& path, const std::string& key,
                             const nlohmann::ordered_json& value);
 // The value. kNotFound: no such file. kDataLoss: it is damaged, or another key's.

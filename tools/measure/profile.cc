@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <vector>
 
 #include "kernels/api/quantized_rows.h"
@@ -9,6 +10,7 @@
 #include "kernels/cpu/machine_levels.h"
 #include "kernels/cpu/machine_peak.h"
 #include "kernels/cpu/thread_pool.h"
+#include "tools/measure/own_share.h"
 #include "tools/measure/statistics.h"
 
 namespace rankine {
@@ -88,6 +90,22 @@ double StoreSeconds(Device& device, double flops) {
   return std::max(0.0, seconds) / (kOutputs / kBlockRows);
 }
 
+constexpr double DeviceProfile::*kRates[] = {
+    &DeviceProfile::read_bytes_per_second, &DeviceProfile::l3_bytes_per_second,
+    &DeviceProfile::l2_bytes_per_second,   &DeviceProfile::f32_flops_per_second,
+    &DeviceProfile::bf16_flops_per_second, &DeviceProfile::int8_flops_per_second};
+// Takes each figure of `round` that is better; true when a rate was by more than a twentieth.
+bool TakeBetter(const DeviceProfile& round, DeviceProfile* best) {
+  constexpr double kNoise = 1.05;
+  bool bettered = false;
+  for (const auto rate : kRates) {
+    bettered |= round.*rate > kNoise * (best->*rate);
+    best->*rate = std::max(best->*rate, round.*rate);
+  }
+  best->step_seconds = std::min(best->step_seconds, round.step_seconds);
+  return bettered;
+}
+
 }  // namespace
 
 DeviceProfile MeasureProfile(Device& device) {
@@ -109,6 +127,33 @@ DeviceProfile MeasureProfile(Device& device) {
                                     ? MeasureCachedBandwidth(stream, caches.l3 / 2 / threads)
                                     : profile.read_bytes_per_second;
   return profile;
+}
+
+SettledProfile MeasureSettledProfile(Device& device) {
+  constexpr int kMaxRounds = 5;
+  SettledProfile best;
+  bool settled = false;
+  for (int round = 0; round < kMaxRounds && !settled; ++round) {
+    const double before = OwnShare(device.stream());
+    const DeviceProfile profile = MeasureProfile(device);
+    const double share = std::min(before, OwnShare(device.stream()));
+    if (round == 0) best.profile = profile;
+    const bool bettered = TakeBetter(profile, &best.profile);
+    settled = round > 0 && !bettered && share >= kIdleShare;
+    // A difference of two times: neither more nor less is better.
+    if (share > best.own_share) best.profile.store_seconds = profile.store_seconds;
+    best.own_share = std::max(best.own_share, share);
+  }
+  return best;
+}
+
+void WarnIfBusy(const SettledProfile& measured) {
+  if (measured.own_share >= kIdleShare) return;
+  std::fprintf(
+      stderr,
+      "note: other programs had part of the processor (%.0f%% was left) while this machine "
+      "was measured; run `rankine profile` when it is idle\n",
+      100 * measured.own_share);
 }
 
 }  // namespace rankine

@@ -10,7 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "models/files/text_file.h"
+#include "tools/measure/own_share.h"
 #include "tools/measure/profile.h"
 
 namespace rankine {
@@ -77,7 +79,7 @@ absl::Status SaveProfile(const DeviceProfile& profile, const std::string& path) 
   // Renamed into place, so that a reader never sees half of it.
   const std::string partial = path + ".partial";
   std::ofstream file(partial, std::ios::trunc);
-  file << json.dump(1, ' ', false, Json::error_handler_t::replace) << "\n";
+  file << DumpJson(json, 1) << "\n";
   file.close();
   if (file) std::filesystem::rename(partial, path, error);
   if (!file || error) return absl::UnavailableError(absl::StrCat(path, ": can't be written"));
@@ -118,10 +120,16 @@ absl::StatusOr<DeviceProfile> LoadProfile(const std::string& path) {
 
 absl::StatusOr<DeviceProfile> KeptOrMeasuredProfile(Device& device) {
   auto path = ProfilePath(device);
-  if (!path.ok()) return MeasureProfile(device);
+  if (!path.ok()) return path.status();
   auto kept = LoadProfile(*path);
-  if (absl::IsNotFound(kept.status())) return MeasureProfile(device);
-  return kept;
+  if (!absl::IsNotFound(kept.status())) return kept;
+  const SettledProfile measured = MeasureSettledProfile(device);
+  if (measured.own_share < kIdleShare) {
+    WarnIfBusy(measured);
+  } else if (auto status = SaveProfile(measured.profile, *path); !status.ok()) {
+    return status;
+  }
+  return measured.profile;
 }
 
 }  // namespace rankine

@@ -169,6 +169,18 @@ class CliTest(unittest.TestCase):
         self.assert_error(run("factorize", MODEL, self.path("x"), "--method", "svd", "--allocation", "sensitivity"),
                           "--validation")
 
+    def test_inspect_says_which_linears_share_cores(self):
+        out = self.path("stacked")
+        run("factorize", MODEL, out, "--method", "tucker", "--stack", "qkv", "--weighting", "none", "--keep", "0.8",
+            "--only", "layers\\.3\\.self_attn\\.(q|k|v)")
+        sharing = {m["name"]: m["shares_cores"] for m in run_json("inspect", out)["factored"]}
+        self.assertEqual(sharing, {f"model.layers.3.self_attn.{name}_proj": True for name in "qkv"})
+        self.assertIn("cores of other linears among them", run("inspect", out).stdout)
+        alone = self.path("alone")
+        run("factorize", MODEL, alone, "--method", "svd", "--keep", "0.8", "--only", "layers\\.3\\.mlp")
+        self.assertFalse(any(m["shares_cores"] for m in run_json("inspect", alone)["factored"]))
+        self.assertNotIn("cores of other linears", run("inspect", alone).stdout)
+
     def test_synth_writes_a_random_model_that_runs(self):
         out = self.path("synth")
         made = run_json("synth", out, "--shape", "smollm2-135m", "--layers", "2", "--form", "svd", "--keep", "0.5")

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "models/files/json_text.h"
 #include "tools/explore/json_file.h"
 #include "tools/explore/point_json.h"
 #include "tools/explore/report/report.h"
@@ -119,7 +120,7 @@ std::string ExplorationJson(const Exploration& e) {
                                    {"share", s.share},
                                    {"loss_increase", s.increase}});
   }
-  return DumpJson(json);
+  return DumpJson(json, 1) + "\n";
 }
 
 }  // namespace rankine
