@@ -27,6 +27,7 @@ class PlanSearch {
     std::vector<std::string> orders;
     std::vector<int64_t> bytes;  // of each term, as packed
     int64_t extra_bytes = 0;
+    int64_t index_bytes = 0;  // of gathers
     std::array<double, kNumBuckets> seconds{};
   };
 
@@ -34,6 +35,8 @@ class PlanSearch {
   absl::StatusOr<int> FormAt(size_t bucket, int64_t limit);
   std::vector<int64_t> Limits() const;
   double Cost(const std::array<double, kNumBuckets>& seconds) const;
+  // Index lists beyond the fewest of the forms that need no more bytes than the first.
+  int64_t ExtraIndexBytes(int64_t bytes) const;
   GroupPlan Single(const Form& form) const;
   GroupPlan Pair(const Form& first, const Form& second) const;
 
@@ -42,6 +45,7 @@ class PlanSearch {
   const PlanMode mode_;
   std::vector<MatrixChoice> choices_;
   std::vector<Form> forms_;
+  int64_t base_index_bytes_ = 0;
 };
 
 std::vector<int64_t> PlanSearch::Limits() const {
@@ -73,6 +77,7 @@ absl::StatusOr<int> PlanSearch::FormAt(size_t bucket, int64_t limit) {
       form.orders.push_back(term.choice().order.expression);
       form.bytes.push_back(term.choice().weight_bytes);
       form.extra_bytes += term.choice().extra_bytes;
+      form.index_bytes += term.choice().lowering.index_bytes();
     }
   }
   for (size_t i = 0; i < forms_.size(); ++i) {
@@ -94,13 +99,20 @@ double PlanSearch::Cost(const std::array<double, kNumBuckets>& seconds) const {
   return total * 1e6;
 }
 
+int64_t PlanSearch::ExtraIndexBytes(int64_t bytes) const {
+  return std::max<int64_t>(0, bytes - base_index_bytes_);
+}
+
 GroupPlan PlanSearch::Single(const Form& form) const {
-  return {
-      .forms = {form.orders}, .extra_bytes = form.extra_bytes, .microseconds = Cost(form.seconds)};
+  return {.forms = {form.orders},
+          .extra_bytes = form.extra_bytes + ExtraIndexBytes(form.index_bytes),
+          .microseconds = Cost(form.seconds)};
 }
 
 GroupPlan PlanSearch::Pair(const Form& first, const Form& second) const {
-  GroupPlan plan{.forms = {first.orders, second.orders}, .extra_bytes = first.extra_bytes};
+  GroupPlan plan{
+      .forms = {first.orders, second.orders},
+      .extra_bytes = first.extra_bytes + ExtraIndexBytes(first.index_bytes + second.index_bytes)};
   // Cores that both forms have alike are held once.
   for (size_t t = 0; t < second.orders.size(); ++t) {
     if (first.orders[t] != second.orders[t]) plan.extra_bytes += second.bytes[t];
@@ -156,6 +168,11 @@ absl::StatusOr<std::vector<GroupPlan>> PlanSearch::Run() {
     }
   }
   if (base < 0) return last;
+  base_index_bytes_ = forms_[base].index_bytes;
+  for (const Form& form : forms_) {
+    if (form.extra_bytes <= forms_[base].extra_bytes)
+      base_index_bytes_ = std::min(base_index_bytes_, form.index_bytes);
+  }
   for (const Form& form : forms_) {
     plans.push_back(Single(form));
     if (mode_ == PlanMode::kStable) continue;

@@ -220,6 +220,19 @@ int Lowering::num_gathers() const {
   return count;
 }
 
+int64_t GatheredRowColumns(int64_t rows, int64_t columns) {
+  while (rows > 1 && rows * columns % kColumnPad != 0) ++columns;
+  return columns;
+}
+
+int64_t Lowering::index_bytes() const {
+  int64_t count = gathers_output ? steps.back().out_elements() : 0;
+  for (const LoweredStep& step : steps) {
+    if (step.gathers) count += step.rows * GatheredRowColumns(step.rows, step.k);
+  }
+  return count * static_cast<int64_t>(sizeof(int32_t));
+}
+
 bool Lower(const TermLegs& legs, const Term& term, const ContractionOrder& order, Lowering* result,
            std::string* reason) {
   std::vector<Stage> stages;

@@ -49,7 +49,13 @@ struct Lowering {
   std::vector<int> decoded;
 
   int num_gathers() const;
+  // Of the index lists that its gathers read.
+  int64_t index_bytes() const;
 };
+
+// Columns from one gathered row to the next. The op writes whole blocks of 16 columns: rows are
+// padded until they fill them.
+int64_t GatheredRowColumns(int64_t rows, int64_t columns);
 
 // False, and why in *reason, for an order that no sequence of products executes. Requires fewer
 // than 32 legs.

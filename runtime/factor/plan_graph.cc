@@ -228,10 +228,8 @@ int PlanGraph::Gathered(const TermLegs& legs, const std::vector<int>& from,
                         const std::vector<int>& rows, const std::vector<int>& columns, int value,
                         int64_t* row_columns) {
   const int64_t num_rows = legs.Size(rows), k = legs.Size(columns);
-  *row_columns = k;
-  // The op writes whole blocks of 16 columns: rows are padded until they fill them. What the pads
-  // hold is not read, or multiplied by zero.
-  while (num_rows > 1 && num_rows * *row_columns % kColumnPad != 0) ++*row_columns;
+  // What the pads hold is not read, or multiplied by zero.
+  *row_columns = GatheredRowColumns(num_rows, k);
   std::vector<int> to = rows;
   to.insert(to.end(), columns.begin(), columns.end());
   const std::vector<int64_t> positions = Positions(legs, from, to);
