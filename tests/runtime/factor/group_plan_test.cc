@@ -114,6 +114,27 @@ TEST_F(GroupFormsTest, CoresThatBothFormsHaveAreHeldOnce) {
   for (const int64_t tokens : {1, 33, 300}) ExpectMatches(two, tokens, F32Roundoff(600));
 }
 
+TEST_F(GroupFormsTest, TheListsOfGathersCountAsBytes) {
+  // Gathers cost no time, and the order that needs them has the fewest operations.
+  const FactoredMatrix m = RandomMpo(&source_, "w", {24, 24}, {48, 32}, 32, kBf16, 1);
+  LinearGroupOptions options{.weight_dtype = DType::kBF16, .compute = DType::kBF16};
+  const int64_t stored = Load({m}, options).weight_bytes();
+  options.mode = PlanMode::kFastest;
+  options.profile = Slow();
+  options.profile.store_seconds = 0;
+  bool gathers = false;
+  for (const int64_t budget : {0, 100000, 200000, 230528, 260000, 400000}) {
+    options.extra_weight_bytes = budget;
+    const LinearGroup group = Load({m}, options);
+    EXPECT_LE(group.weight_bytes(), stored + budget) << budget;
+    for (const int64_t tokens : kTokenBuckets) {
+      for (const PlanStep& step : group.plan_of(tokens).steps)
+        gathers |= step.kind == StepKind::kPermute;
+    }
+  }
+  EXPECT_TRUE(gathers);
+}
+
 TEST_F(GroupFormsTest, PlansGrowInMemoryAndFallInTime) {
   const FactoredMatrix m = RandomMpo(&source_, "w", {8, 8, 4}, {8, 4, 8}, 12, kBf16, 1);
   for (const PlanMode mode : {PlanMode::kStable, PlanMode::kFastest}) {
