@@ -10,6 +10,7 @@ find_package(CLI11 REQUIRED)
 find_package(Protobuf REQUIRED)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(grpcpp REQUIRED IMPORTED_TARGET grpc++)
 # Debian ships the reflection library without a .pc file.

@@ -9,7 +9,7 @@ packages=(
   build-essential cmake ninja-build ccache pkg-config ca-certificates git
   python3 python3-pip python3-venv
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
-  libhwy-dev libeigen3-dev libpcre2-dev libutf8proc-dev libcli11-dev
+  libhwy-dev libeigen3-dev libpcre2-dev libre2-dev libutf8proc-dev libcli11-dev
   libspdlog-dev libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
   ${RANKINE_EXTRA_PACKAGES:-} # of tools/test.sh
 )

@@ -1,7 +1,6 @@
 #include "models/checkpoint/encoding_map.h"
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "models/checkpoint/json.h"
@@ -60,20 +59,16 @@ absl::StatusOr<EncodingTarget> ParseEncodingTarget(std::string_view text) {
 absl::StatusOr<EncodingRule> MakeEncodingRule(const std::string& expression,
                                               std::string_view encoding,
                                               const std::string& source) {
-  EncodingRule rule{.expression = expression};
   const absl::StatusOr<EncodingTarget> target = ParseEncodingTarget(encoding);
   if (!target.ok()) {
     return absl::Status(target.status().code(),
                         absl::StrCat(source, ": ", target.status().message()));
   }
-  rule.target = *target;
-  try {
-    rule.regex = std::regex(expression, std::regex::ECMAScript);
-  } catch (const std::regex_error& e) {
-    return absl::InvalidArgumentError(absl::StrCat(source, ": '", absl::CHexEscape(expression),
-                                                   "' is not a regular expression: ", e.what()));
+  const absl::StatusOr<NamePattern> pattern = NamePattern::Compile(expression);
+  if (!pattern.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(source, ": ", pattern.status().message()));
   }
-  return rule;
+  return EncodingRule{.expression = expression, .target = *target, .pattern = *pattern};
 }
 
 absl::StatusOr<std::vector<EncodingRule>> ReadEncodingMap(const std::string& path) {
@@ -88,7 +83,7 @@ absl::StatusOr<std::vector<EncodingRule>> ReadEncodingMap(const std::string& pat
 
 int FirstRule(const std::vector<EncodingRule>& rules, const std::string& linear) {
   for (size_t i = 0; i < rules.size(); ++i) {
-    if (std::regex_search(linear, rules[i].regex)) return static_cast<int>(i);
+    if (rules[i].pattern.IsIn(linear)) return static_cast<int>(i);
   }
   return -1;
 }

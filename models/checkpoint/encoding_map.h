@@ -1,13 +1,13 @@
 // Which encoding each linear gets when a model is converted.
 #pragma once
 
-#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/base/encoding.h"
+#include "models/name_pattern.h"
 
 namespace rankine {
 
@@ -24,7 +24,7 @@ absl::StatusOr<EncodingTarget> ParseEncodingTarget(std::string_view text);
 struct EncodingRule {
   std::string expression;  // found anywhere in the name of a linear
   EncodingTarget target;
-  std::regex regex;
+  NamePattern pattern;
 };
 
 // A rule from its two parts; `source` begins messages.

@@ -12,7 +12,7 @@
 namespace rankine {
 namespace {
 
-// What a pattern of more would be is no name of a linear; std::regex recurses once a character.
+// What a pattern of more would be is no name of a linear.
 constexpr size_t kMaxPattern = 1000;
 constexpr double kMaxRank = 1 << 20;
 
@@ -70,12 +70,13 @@ absl::Status CheckKeys(const JsonValue& root) {
 absl::Status CheckInitialisation(const JsonValue& root) {
   const auto init = root.Find("init_lora_weights");
   if (!init || init->IsBool()) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(const std::string name, init->String());
+  const absl::StatusOr<std::string> name = init->String();
+  if (!name.ok()) return name.status();
   for (const char* harmless : {"gaussian", "eva", "orthogonal"}) {
-    if (name == harmless) return absl::OkStatus();
+    if (*name == harmless) return absl::OkStatus();
   }
   return init->Error(
-      absl::StrCat("an adapter initialised by \"", absl::CHexEscape(name),
+      absl::StrCat("an adapter initialised by \"", absl::CHexEscape(*name),
                    "\" belongs to a base that was changed with it; save it converted to plain LoRA "
                    "(PEFT: path_initial_model_for_weight_conversion)"));
 }
@@ -88,20 +89,18 @@ absl::StatusOr<double> Positive(const JsonValue& value, double max) {
   return number;
 }
 
-absl::StatusOr<std::vector<std::pair<std::regex, double>>> ReadPatterns(const JsonValue& root,
-                                                                        const std::string& key) {
-  std::vector<std::pair<std::regex, double>> patterns;
+absl::StatusOr<std::vector<std::pair<NamePattern, double>>> ReadPatterns(const JsonValue& root,
+                                                                         const std::string& key) {
+  std::vector<std::pair<NamePattern, double>> patterns;
   const auto object = root.Find(key);
   if (!object) return patterns;
   RK_ASSIGN_OR_RETURN(const auto members, object->Members());
   for (const auto& [expression, value] : members) {
     RK_ASSIGN_OR_RETURN(const double number, Positive(value, 1e30));
     if (expression.size() > kMaxPattern) return value.Error("the expression is too long");
-    try {
-      patterns.emplace_back(std::regex(absl::StrCat("(.*\\.)?(", expression, ")")), number);
-    } catch (const std::regex_error& e) {
-      return value.Error(absl::StrCat("is no regular expression: ", e.what()));
-    }
+    const auto pattern = NamePattern::Compile(absl::StrCat("(.*\\.)?(", expression, ")"));
+    if (!pattern.ok()) return value.Error(std::string(pattern.status().message()));
+    patterns.emplace_back(*pattern, number);
   }
   return patterns;
 }
@@ -127,8 +126,8 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Read(const std::string& folder) {
 }
 
 double AdapterConfig::Match(const Patterns& patterns, const std::string& name, double otherwise) {
-  for (const auto& [regex, number] : patterns) {
-    if (std::regex_match(name, regex)) return number;
+  for (const auto& [pattern, number] : patterns) {
+    if (pattern.Matches(name)) return number;
   }
   return otherwise;
 }

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/name_pattern.h"
 
 namespace rankine {
 
@@ -28,7 +28,7 @@ class AdapterConfig {
  private:
   // PEFT's rank_pattern and alpha_pattern: the first expression that matches a name, or its end
   // after a dot, gives the number.
-  using Patterns = std::vector<std::pair<std::regex, double>>;
+  using Patterns = std::vector<std::pair<NamePattern, double>>;
   static double Match(const Patterns& patterns, const std::string& name, double otherwise);
 
   double rank_ = 0;

@@ -2,12 +2,13 @@
 // Rankine folder. With --pivot, its U V and U S V matrices in the form of fewest numbers.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <regex>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "models/checkpoint/checkpoint.h"
 #include "models/checkpoint/convert.h"
 #include "models/checkpoint/foreign_factors.h"
@@ -114,9 +115,14 @@ std::string PivotsText(const std::vector<PivotReport>& pivots) {
 
 // "model.layers.*.mlp.up_proj" once for all layers.
 std::set<std::string> KindsOf(const std::vector<std::string>& linears) {
-  static const std::regex layer("\\.[0-9]+\\.");
   std::set<std::string> kinds;
-  for (const std::string& name : linears) kinds.insert(std::regex_replace(name, layer, ".*."));
+  for (const std::string& name : linears) {
+    std::vector<std::string> parts = absl::StrSplit(name, '.');
+    for (std::string& part : parts) {
+      if (std::all_of(part.begin(), part.end(), absl::ascii_isdigit)) part = "*";
+    }
+    kinds.insert(absl::StrJoin(parts, "."));
+  }
   return kinds;
 }
 

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <cctype>
-#include <regex>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint_source.h"
 #include "models/encode/block_storage.h"
+#include "models/name_pattern.h"
+#include "models/status_macros.h"
 #include "tools/compress/dense_product.h"
 
 namespace rankine {
@@ -16,13 +17,10 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight";
 
-absl::StatusOr<std::regex> Compile(const std::string& flag, const std::string& expression) {
-  try {
-    return std::regex(expression, std::regex::ECMAScript);
-  } catch (const std::regex_error& e) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, ": '", expression, "' is not a regular expression: ", e.what()));
-  }
+absl::StatusOr<NamePattern> Compile(const std::string& flag, const std::string& expression) {
+  auto pattern = NamePattern::Compile(expression);
+  if (pattern.ok()) return pattern;
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": ", pattern.status().message()));
 }
 
 // Selects names by the two expressions.
@@ -31,25 +29,21 @@ class Selector {
   static absl::StatusOr<Selector> Create(const std::string& only, const std::string& skip) {
     Selector selector;
     if (!only.empty()) {
-      auto regex = Compile("--only", only);
-      if (!regex.ok()) return regex.status();
-      selector.only_ = *std::move(regex);
+      RK_ASSIGN_OR_RETURN(selector.only_, Compile("--only", only));
     }
     if (!skip.empty()) {
-      auto regex = Compile("--skip", skip);
-      if (!regex.ok()) return regex.status();
-      selector.skip_ = *std::move(regex);
+      RK_ASSIGN_OR_RETURN(selector.skip_, Compile("--skip", skip));
     }
     return selector;
   }
 
   bool Selects(const std::string& name) const {
-    return LayerOf(name).has_value() && (!only_ || std::regex_search(name, *only_)) &&
-           (!skip_ || !std::regex_search(name, *skip_));
+    return LayerOf(name).has_value() && (!only_ || only_->IsIn(name)) &&
+           (!skip_ || !skip_->IsIn(name));
   }
 
  private:
-  std::optional<std::regex> only_, skip_;
+  std::optional<NamePattern> only_, skip_;
 };
 
 absl::Status CannotFactor(const FactoredMatrix& m) {

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <fstream>
-#include <regex>
 #include <sstream>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "models/name_pattern.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -16,7 +16,7 @@ namespace {
 struct Rule {
   int line = 0;
   std::string text;
-  std::regex regex;
+  std::optional<NamePattern> pattern;
   double keep = 0;   // share of parameters
   int64_t rank = 0;  // neither: dense
   bool used = false;
@@ -30,11 +30,9 @@ absl::StatusOr<Rule> ParseRule(const std::string& line, int number, const std::s
   const auto error = [&](const std::string& what) {
     return absl::InvalidArgumentError(absl::StrCat(path, ", line ", number, ": ", what));
   };
-  try {
-    rule.regex = std::regex(rule.text, std::regex::ECMAScript);
-  } catch (const std::regex_error& e) {
-    return error(absl::StrCat("'", rule.text, "' is not a regular expression: ", e.what()));
-  }
+  const absl::StatusOr<NamePattern> pattern = NamePattern::Compile(rule.text);
+  if (!pattern.ok()) return error(std::string(pattern.status().message()));
+  rule.pattern = *pattern;
   const bool is_dense = form == "dense" && value.empty();
   const bool is_keep = form == "keep" && absl::SimpleAtod(value, &rule.keep) && rule.keep > 0 &&
                        rule.keep <= 1 && rest.empty();
@@ -67,9 +65,8 @@ absl::StatusOr<Allocation> AllocateByList(const AllocationRequest& request) {
   RK_ASSIGN_OR_RETURN(std::vector<Rule> rules, ReadRules(request.list_path));
   Allocation allocation;
   for (const AllocationLinear& l : request.linears) {
-    const auto rule = std::find_if(rules.begin(), rules.end(), [&](const Rule& r) {
-      return std::regex_search(l.name, r.regex);
-    });
+    const auto rule = std::find_if(rules.begin(), rules.end(),
+                                   [&](const Rule& r) { return r.pattern->IsIn(l.name); });
     if (rule == rules.end()) continue;
     rule->used = true;
     if (rule->rank == 0 && rule->keep == 0) continue;
