@@ -5,7 +5,7 @@ Usage: python bench/quality/methods.py RANKINE MODEL --statistics STATS --calibr
 
 `rankine explore` makes and measures the points (docs/explore.md) and leaves its report in FOLDER, with the table beside
 it as methods.md; the same command goes on where it was stopped. STATS is of `rankine calibrate`, FILE of tools/torch's
-fisher, TEXTs of tools/scripts/corpus.sh; --gguf, the model as shipped, is row 0.
+fisher, TEXTs of tools/scripts/corpus.sh and bench/quality/shakespeare.sh; --gguf, the model as shipped, is row 0.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def points(calibration, fisher):
         for method, more in flags.items():
             yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()
     for bits, _, bases in BITS:
-        for method, more in (("qlr", ""), ("caldera", " --iterations 2")):
+        for method, more in (("qlr", ""), ("caldera", " --iterations 1")):
             for base in bases:
                 if method == "qlr" and base == "e8p":
                     continue
