@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -386,6 +387,18 @@ class CliTest(unittest.TestCase):
         with open(kept, "w") as file:
             file.write("{}")
         self.assert_error(run("inspect", model, "--explain", "--plan", "fastest", env=home), "rankine profile")
+
+    def test_plans_that_layers_share_are_measured_once(self):
+        model = self.path("twins")
+        run_json("synth", model, "--shape", "smollm2-135m", "--layers", "2", "--form", "svd", "--keep", "0.5")
+        groups = run_json("inspect", model, "--explain", "--measure", "--planning-profile")["groups"]
+        times = {}
+        for group in groups:
+            name = re.sub(r"layers\.\d+\.", "", group["name"])
+            times.setdefault(name, set()).add(tuple(bucket["measured_microseconds"] for bucket in group["buckets"]))
+        self.assertEqual(len(groups), 2 * (len(times) - 1) + 1)  # the head stands alone
+        self.assertTrue(all(len(measured) == 1 and min(min(measured)) > 0 for measured in times.values()), times)
+        self.assertNotIn("measured", run("inspect", model, "--explain", "--planning-profile").stdout)
 
     def test_convert_encodes_by_a_map(self):
         rules = self.path("rules")
