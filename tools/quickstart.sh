@@ -10,14 +10,14 @@ rankine=$PWD/build/release/rankine
 server=
 name=$RANKINE_HOME/smollm2-135m
 dense=$name
-flagship=$name-qlr-3.5
+flagship=$name-caldera-3.5
 rounded=$name-int3
 selective=$name-svd-llm-0.8-selective
 corpus=$RANKINE_HOME/corpus
 measured=$RANKINE_HOME/quickstart
 statistics=$RANKINE_HOME/statistics
 # Models made by another version or recipe are made again.
-recipe="$("$rankine" --version) recipe 2"
+recipe="$("$rankine" --version) recipe 3"
 if [ "$(cat "$measured/recipe" 2>/dev/null)" != "$recipe" ]; then
   rm -rf "$measured" "$corpus" "$statistics" "$dense" "$rounded" "$RANKINE_HOME"/smollm2-135m-{svd-llm,qlr,caldera}-*
 fi
@@ -55,12 +55,12 @@ if ! [ -f "$measured/factorize-$(basename "$selective").json" ]; then
   step "calibrate: what the layers read on Python code"
   "$rankine" calibrate "$dense" --text "$corpus/calibration.txt" --out "$statistics"
 fi
-# Q in 3 bits and L R in 4: 3.5 bits a weight with everything counted. The embedding, which is also the head, gets the 8
-# bits that it has in the shipped file.
+# Q in 3 bits and L R in 4, between Hadamard transforms: 3.5 bits a weight with everything counted. The embedding, which
+# is also the head, gets the 8 bits that it has in the shipped file.
 embedding=$measured/embedding.map
 echo 'embed_tokens int8:g32' >"$embedding"
 if ! [ -d "$flagship" ]; then
-  factorize "$flagship-factors" qlr --bits 3.5 --base-encode int3:g64 --factor-encode int4:g64
+  factorize "$flagship-factors" caldera --bits 3.5 --base-encode int3:g64 --factor-encode int4:g64 --iterations 1
   "$rankine" convert "$flagship-factors" "$flagship" --encode-map "$embedding"
   rm -rf "$flagship-factors"
 fi

@@ -10,7 +10,7 @@ import sys
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 420
-LABELS = {"smollm2-135m": "dense bf16", "smollm2-135m-qlr-3.5": "Q + L R, 3.5 bits (QERA)",
+LABELS = {"smollm2-135m": "dense bf16", "smollm2-135m-caldera-3.5": "Q + L R, 3.5 bits (CALDERA)",
           "smollm2-135m-int3": "plain rounding, 3.5 bits", "smollm2-135m-svd-llm-0.9": "svd-llm, keep 0.9",
           "smollm2-135m-svd-llm-0.8": "svd-llm, keep 0.8",
           "smollm2-135m-svd-llm-0.8-selective": "svd-llm, keep 0.8 in 70 linears"}

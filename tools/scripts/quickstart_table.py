@@ -35,9 +35,9 @@ def main():
               f"{model['prefill_tokens_per_second']:9.0f} {model['decode_tokens_per_second']:8.1f} "
               f"{model['bandwidth_share']:6.0%} {ratio['median']:5.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]")
     print("\nThe shipped model runs at its own 4 bits, with activations quantised to 8 bits as they come. It is the row to beat.\n"
-          "qlr-3.5 is Q + L R (QERA): a 3-bit Q, and L R in 4 bits fitted to what the layers read; int3 is plain rounding at\n"
-          "the same 3.5 bits a weight. svd-llm is rank alone, costly on a model this small; selective: in the 70\n"
-          "linears that lose least. qlr-3.5 and int3 have the 8-bit embedding of the shipped file.")
+          "caldera-3.5 is Q + L R (CALDERA): a 3-bit Q, and L R in 4 bits, fitted to what the layers read; int3 is plain\n"
+          "rounding at the same 3.5 bits a weight. svd-llm is rank alone, costly on a model this small; selective: in the 70\n"
+          "linears that lose least. caldera-3.5 and int3 have the 8-bit embedding of the shipped file.")
 
 
 if __name__ == "__main__":
