@@ -33,9 +33,10 @@ void ScoreSlice(const Model& model, const MatrixView& logits, const MatrixView& 
       const float* q = logits.Row<float>(row);
       const float* p = dense.Row<float>(row);
       const int64_t vocab = logits.cols;
-      scores[row] = {.loss = NegativeLogLikelihood(q, vocab, targets[row]),
-                     .dense_loss = NegativeLogLikelihood(p, vocab, targets[row]),
-                     .kl = KlDivergence(p, q, vocab),
+      const Divergence divergence = KlDivergence(p, q, vocab);
+      scores[row] = {.loss = divergence.q_norm - q[targets[row]],
+                     .dense_loss = divergence.p_norm - p[targets[row]],
+                     .kl = divergence.kl,
                      .agrees = ArgMax(p, vocab) == ArgMax(q, vocab) ? 1.0 : 0.0};
     }
   };

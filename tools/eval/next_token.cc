@@ -9,29 +9,50 @@
 namespace rankine {
 namespace {
 
-using Row = Eigen::Map<const Eigen::ArrayXf>;
+// Terms are worked on in pieces that stay in the first cache: Eigen has vectorised exponentials for
+// values in memory, not for converted ones.
+constexpr int64_t kPiece = 512;
+using Piece = Eigen::Array<double, Eigen::Dynamic, 1, 0, kPiece, 1>;
+
+Piece PieceOf(const float* row, int64_t begin, int64_t vocab) {
+  const int64_t count = std::min(kPiece, vocab - begin);
+  return Eigen::Map<const Eigen::ArrayXf>(row + begin, count).cast<double>();
+}
+
+// exp of z; not a number where z is not finite, which Eigen's exponential may clamp away.
+Piece Exp(const Piece& z) { return z.exp() + (z - z); }
+
+double Max(const float* row, int64_t vocab) { return *std::max_element(row, row + vocab); }
 
 }  // namespace
 
 double LogSumExp(const float* logits, int64_t vocab) {
-  const Row row(logits, vocab);
-  const double max = row.maxCoeff();
-  return std::log((row.cast<double>() - max).exp().sum()) + max;
+  const double max = Max(logits, vocab);
+  double sum = 0;
+  for (int64_t i = 0; i < vocab; i += kPiece) sum += Exp(PieceOf(logits, i, vocab) - max).sum();
+  return std::log(sum) + max;
 }
 
 double NegativeLogLikelihood(const float* logits, int64_t vocab, int32_t target) {
-  const Row row(logits, vocab);
-  const double max = row.maxCoeff();
-  const double sum = (row.cast<double>() - max).exp().sum();
-  return std::log(sum) + max - logits[target];
+  return LogSumExp(logits, vocab) - logits[target];
 }
 
-double KlDivergence(const float* p, const float* q, int64_t vocab) {
-  const double p_norm = LogSumExp(p, vocab), q_norm = LogSumExp(q, vocab);
-  const auto log_p = Row(p, vocab).cast<double>() - p_norm;
-  const auto log_q = Row(q, vocab).cast<double>() - q_norm;
+// With Z the sums of exponentials, KL = E_p[p - q] - log Z_p + log Z_q.
+Divergence KlDivergence(const float* p, const float* q, int64_t vocab) {
+  const double p_max = Max(p, vocab), q_max = Max(q, vocab);
+  double p_sum = 0, q_sum = 0, weighted = 0;
+  for (int64_t i = 0; i < vocab; i += kPiece) {
+    const Piece x = PieceOf(p, i, vocab), y = PieceOf(q, i, vocab);
+    const Piece terms = Exp(x - p_max);
+    p_sum += terms.sum();
+    q_sum += Exp(y - q_max).sum();
+    weighted += (terms * (x - y)).sum();
+  }
+  Divergence result{.p_norm = std::log(p_sum) + p_max, .q_norm = std::log(q_sum) + q_max};
+  const double kl = weighted / p_sum - result.p_norm + result.q_norm;
   // Rounding can leave a sum of nothing just below zero, which no divergence is.
-  return std::max(0.0, (log_p.exp() * (log_p - log_q)).sum());
+  result.kl = kl < 0 ? 0 : kl;
+  return result;
 }
 
 int32_t ArgMax(const float* logits, int64_t vocab) {

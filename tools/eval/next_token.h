@@ -1,4 +1,5 @@
-// Distributions of the next token from a row of logits, in f64.
+// Distributions of the next token from a row of logits, in f64. Logits that are not finite give
+// NaN.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,13 @@ namespace rankine {
 double LogSumExp(const float* logits, int64_t vocab);
 // -log softmax(logits)[target].
 double NegativeLogLikelihood(const float* logits, int64_t vocab, int32_t target);
-// KL(softmax(p) || softmax(q)), in nats.
-double KlDivergence(const float* p, const float* q, int64_t vocab);
+
+struct Divergence {
+  double p_norm = 0, q_norm = 0;  // LogSumExp of each
+  double kl = 0;                  // KL(softmax(p) || softmax(q)), in nats
+};
+Divergence KlDivergence(const float* p, const float* q, int64_t vocab);
+
 // The first index of the greatest logit.
 int32_t ArgMax(const float* logits, int64_t vocab);
 
