@@ -14,10 +14,11 @@ import pathlib
 import subprocess
 import sys
 
-KEEPS = ("0.9", "0.8", "0.6")
+# The most telling first: a run that is stopped has those.
+KEEPS = ("0.8", "0.6", "0.9")
 # Bits for each weight, with the encoding that rounds to that size and the coarser ones that leave room for L R.
-BITS = (("4.5", "int4:g32", ("int4:g64",)), ("3.5", "int3:g32", ("int3:g64",)),
-        ("2.5", "int2:g32", ("int2:g64", "e8p")))
+BITS = (("2.5", "int2:g32", ("int2:g64", "e8p")), ("3.5", "int3:g32", ("int3:g64",)),
+        ("4.5", "int4:g32", ("int4:g64",)))
 
 
 def points(calibration, fisher):
@@ -25,9 +26,6 @@ def points(calibration, fisher):
     flags = {"svd": "", "fwsvd": f"--fisher {fisher}", "asvd": "", "svd-llm": "",
              "svd-llm-u": f"--target dense --calibration {calibration}", "lord": "", "bolaco": "", "basel-ranking": "",
              "tucker": "", "mpo": ""}
-    for keep in KEEPS:
-        for method, more in flags.items():
-            yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()
     for bits, _, bases in BITS:
         for method, more in (("qlr", ""), ("caldera", " --iterations 1")):
             for base in bases:
@@ -35,6 +33,9 @@ def points(calibration, fisher):
                     continue
                 yield (f"{method} {base} {bits} --method {method} --bits {bits} --base-encode {base} "
                        f"--factor-encode int4:g64{more}")
+    for keep in KEEPS:
+        for method, more in flags.items():
+            yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()
 
 
 def explore(args, points_file):
@@ -89,8 +90,14 @@ def ordered(rows):
 def write_table(folder, texts, windows):
     with open(folder / "points.csv", newline="") as file:
         rows = [dict(row, **{"first perplexity": row[f"{texts[0]} perplexity"]}) for row in csv.DictReader(file)]
-    lines = [f"Windows of each text: {windows} of 512 tokens. Differences are paired by window, +- their standard errors.", "",
-             *table(ordered(rows), texts)]
+    names = [line.split(" --method")[0] for line in (folder / "methods.points").read_text().splitlines()]
+    missing = [name for name in names if name not in {row["name"] for row in rows}]
+    lines = ["# Methods at equal sizes", "",
+             f"Of `bench/quality/methods.py` (docs/explore.md): {windows} windows of 512 tokens of each text. Differences are "
+             "paired by window, +- their standard errors; errors are means over the linears; decode speed, with its 95% "
+             "interval, is that of plans by default.", "", *table(ordered(rows), texts)]
+    if missing:
+        lines += ["", f"Not measured: {', '.join(missing)}."]
     (folder / "methods.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

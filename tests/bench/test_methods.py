@@ -42,11 +42,13 @@ class MethodsTest(unittest.TestCase):
             path = pathlib.Path(folder)
             with open(path / "points.csv", "w", newline="") as file:
                 csv.writer(file).writerows([columns, *rows])
+            (path / "methods.points").write_text("better --method a\nworse --method b\nnever made --method c\n")
             methods.write_table(path, ["code"], 4)
             lines = (path / "methods.md").read_text().splitlines()
         names = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
         self.assertEqual(names[1:], ["as shipped", "dense", "larger", "better", "worse"])
-        self.assertEqual(lines[-1], "| worse | 9.0 | 3.50 | 0.250 | 0.125 | 20.00 | 0.750 +- 0.062 | 0.500 +- 0.030 "
+        self.assertEqual(lines[-1], "Not measured: never made.")
+        self.assertEqual(lines[-3], "| worse | 9.0 | 3.50 | 0.250 | 0.125 | 20.00 | 0.750 +- 0.062 | 0.500 +- 0.030 "
                                     "| 1.50 [1.25, 1.75] | 12 |")
 
 
