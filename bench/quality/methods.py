@@ -10,6 +10,7 @@ fisher, TEXTs of tools/scripts/corpus.sh and bench/quality/shakespeare.sh; --ggu
 
 import argparse
 import csv
+import json
 import pathlib
 import subprocess
 import sys
@@ -92,8 +93,10 @@ def write_table(folder, texts, windows):
         rows = [dict(row, **{"first perplexity": row[f"{texts[0]} perplexity"]}) for row in csv.DictReader(file)]
     names = [line.split(" --method")[0] for line in (folder / "methods.points").read_text().splitlines()]
     missing = [name for name in names if name not in {row["name"] for row in rows}]
+    with open(folder / "explore.json") as file:
+        device = json.load(file)["device"]
     lines = ["# Methods at equal sizes", "",
-             f"Of `bench/quality/methods.py` (docs/explore.md): {windows} windows of 512 tokens of each text. Differences are "
+             f"On {device}. Of `bench/quality/methods.py` (docs/explore.md): {windows} windows of 512 tokens of each text. Differences are "
              "paired by window, +- their standard errors; errors are means over the linears; decode speed, with its 95% "
              "interval, is that of plans by default.", "", *table(ordered(rows), texts)]
     if missing:

@@ -43,6 +43,7 @@ class MethodsTest(unittest.TestCase):
             with open(path / "points.csv", "w", newline="") as file:
                 csv.writer(file).writerows([columns, *rows])
             (path / "methods.points").write_text("better --method a\nworse --method b\nnever made --method c\n")
+            (path / "explore.json").write_text('{"device": "cpu"}')
             methods.write_table(path, ["code"], 4)
             lines = (path / "methods.md").read_text().splitlines()
         names = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
