@@ -77,9 +77,4 @@ void OrCodeAt(uint8_t* step, int bits, int64_t output, int64_t column, uint8_t c
   }
 }
 
-int64_t E8PPlace(int64_t output, int64_t octet) {
-  const int64_t quadword = output / 4 * 2 + output % 2, half = output % 4 / 2;
-  return octet / 2 * 2 * kBlockRows + 4 * quadword + octet % 2 * 2 + half;
-}
-
 }  // namespace rankine

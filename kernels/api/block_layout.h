@@ -62,6 +62,9 @@ uint8_t CodeAt(const uint8_t* step, int bits, int64_t output, int64_t column);
 void OrCodeAt(uint8_t* step, int bits, int64_t output, int64_t column, uint8_t code);
 
 // The index of a codeword in the codes of a step (octet = columns 8 octet .. 8 octet + 7).
-int64_t E8PPlace(int64_t output, int64_t octet);
+inline int64_t E8PPlace(int64_t output, int64_t octet) {
+  const int64_t quadword = output / 4 * 2 + output % 2, half = output % 4 / 2;
+  return octet / 2 * 2 * kBlockRows + 4 * quadword + octet % 2 * 2 + half;
+}
 
 }  // namespace rankine

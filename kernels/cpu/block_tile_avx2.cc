@@ -162,11 +162,11 @@ void Tile(const BlockTileArgs& args) {
 // Codes of at most 27 count as five bits.
 void E8PTile(const BlockTileArgs& args) {
   RunTile<5, 64, false, 256>(args, [](const uint8_t* codes, int half, __m256i* w) {
-    alignas(64) uint8_t quads[kStepColumns * kBlockRows];
-    UnpackE8PStep(codes, quads);
+    constexpr int kOutputs = kBlockRows / 2;
+    alignas(32) uint8_t quads[kStepColumns * kOutputs];
+    UnpackE8PHalf(codes, half, quads);
     for (int q = 0; q < kStepQuads; ++q) {
-      w[q] =
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(quads + q * kVectorBytes + 32 * half));
+      w[q] = _mm256_load_si256(reinterpret_cast<const __m256i*>(quads + 4 * kOutputs * q));
     }
   });
 }
