@@ -2,8 +2,6 @@
 
 #include <re2/re2.h>
 
-#include <utility>
-
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
