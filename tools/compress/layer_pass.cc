@@ -13,7 +13,7 @@ namespace rankine {
 namespace {
 
 // Tokens of a pass: where the products reach their full speed, and the chunk of the moments.
-constexpr int64_t kPassTokens = MomentAccumulator::kMomentChunk;
+constexpr int64_t kChunkTokens = MomentAccumulator::kMomentChunk;
 
 }  // namespace
 
@@ -37,7 +37,7 @@ absl::StatusOr<LayerPass> LayerPass::Create(const FactoredModel& model,
     }
   }
   const auto length = static_cast<int64_t>(windows[0].size());
-  const int64_t per_pass = std::max<int64_t>(1, kPassTokens / length);
+  const int64_t per_pass = std::max<int64_t>(1, kChunkTokens / length);
   auto runner = WindowRunner::Create(
       model,
       {.window_tokens = length, .windows_per_pass = per_pass, .max_logit_rows = max_logit_rows});

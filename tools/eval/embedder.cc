@@ -5,12 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
+#include "tools/eval/window_runner.h"
 
 namespace rankine {
 namespace {
 
-// Tokens of a pass: where the products reach their full speed; texts are mostly shorter than that.
-constexpr int64_t kPassTokens = 512;
 // Texts of a pass: sentences of 8 tokens still fill it.
 constexpr int64_t kPassTexts = 64;
 

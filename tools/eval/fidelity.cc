@@ -14,9 +14,8 @@
 namespace rankine {
 namespace {
 
-// As in perplexity.cc, with half the rows: two models hold logits.
-constexpr int64_t kLogitRows = 32;
-constexpr int64_t kPassTokens = 512;
+// Two models hold logits.
+constexpr int64_t kRowsOfEach = kLogitRows / 2;
 
 // Of one position.
 struct PositionScore {
@@ -45,22 +44,25 @@ void ScoreSlice(const Model& model, const MatrixView& logits, const MatrixView& 
 
 class Comparison {
  public:
-  Comparison(const Model& model, WindowRunner runner, WindowRunner dense)
-      : model_(model), runner_(std::move(runner)), dense_(std::move(dense)) {}
+  Comparison(const Model& model, WindowRunner runner, WindowRunner dense, PassStates* dense_states)
+      : model_(model),
+        runner_(std::move(runner)),
+        dense_(std::move(dense)),
+        dense_states_(dense_states) {}
 
   absl::Status AddPass(absl::Span<const absl::Span<const int32_t>> pass) {
-    for (WindowRunner* runner : {&runner_, &dense_}) {
-      runner->Begin(pass);
-      runner->Forward();
-    }
+    runner_.Begin(pass);
+    runner_.Forward();
+    dense_.Begin(pass);
+    dense_states_->Forward(passes_++, &dense_);
     std::vector<int32_t> targets;
     for (const auto& window : pass) {
       targets.insert(targets.end(), window.begin() + 1, window.end());
       targets.push_back(-1);
     }
     std::vector<PositionScore> scores(targets.size());
-    for (int64_t row = 0; row < runner_.rows(); row += kLogitRows) {
-      const int64_t count = std::min(kLogitRows, runner_.rows() - row);
+    for (int64_t row = 0; row < runner_.rows(); row += kRowsOfEach) {
+      const int64_t count = std::min(kRowsOfEach, runner_.rows() - row);
       ScoreSlice(model_, runner_.Logits(row, count), dense_.Logits(row, count),
                  targets.data() + row, scores.data() + row);
     }
@@ -117,6 +119,8 @@ class Comparison {
 
   const Model& model_;
   WindowRunner runner_, dense_;
+  PassStates* const dense_states_;
+  int64_t passes_ = 0;
   std::vector<double> divergences_;                              // of each position
   std::vector<double> losses_, dense_losses_, kl_, agreements_;  // means of each window
 };
@@ -126,7 +130,8 @@ class Comparison {
 absl::StatusOr<FidelityResult> CompareWithDense(const Model& model, const Model& dense,
                                                 absl::Span<const int32_t> tokens,
                                                 const PerplexityOptions& options,
-                                                const ProgressFn& progress) {
+                                                const ProgressFn& progress,
+                                                PassStates* dense_states) {
   if (model.shape().vocab_size != dense.shape().vocab_size) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the models have vocabularies of ", model.shape().vocab_size, " and ",
@@ -140,13 +145,15 @@ absl::StatusOr<FidelityResult> CompareWithDense(const Model& model, const Model&
   const int64_t per_pass = std::min(count, std::max<int64_t>(1, kPassTokens / length));
   const WindowRunnerOptions runner_options{.window_tokens = length,
                                            .windows_per_pass = per_pass,
-                                           .max_logit_rows = kLogitRows,
+                                           .max_logit_rows = kRowsOfEach,
                                            .kv_dtype = options.kv_dtype};
   auto runner = WindowRunner::Create(model, runner_options);
   if (!runner.ok()) return runner.status();
   auto dense_runner = WindowRunner::Create(dense, runner_options);
   if (!dense_runner.ok()) return dense_runner.status();
-  Comparison comparison(model, *std::move(runner), *std::move(dense_runner));
+  PassStates no_states(0);
+  Comparison comparison(model, *std::move(runner), *std::move(dense_runner),
+                        dense_states == nullptr ? &no_states : dense_states);
   const ProgressReporter reporter(progress);
   for (int64_t first = 0; first < count; first += per_pass) {
     auto status = comparison.AddPass(absl::MakeConstSpan(*windows).subspan(first, per_pass));

@@ -9,6 +9,7 @@
 #include "runtime/model.h"
 #include "tools/compress/progress.h"
 #include "tools/eval/estimate.h"
+#include "tools/eval/pass_states.h"
 #include "tools/eval/perplexity.h"
 
 namespace rankine {
@@ -27,12 +28,14 @@ struct FidelityResult {
   int64_t tokens = 0, windows = 0;
 };
 
-// `options` as for Perplexity; the caches of both have its dtype.
-// kInvalidArgument: as Perplexity, and models of different vocabularies. kDataLoss: logits that are
-// not finite. kCancelled: the progress callback said so.
+// `options` as for Perplexity; the caches of both have its dtype. `dense_states`, unless null, is
+// of `dense`, these tokens and these options: it spares the dense model's layers all but the first
+// time. kInvalidArgument: as Perplexity, and models of different vocabularies. kDataLoss: logits
+// that are not finite. kCancelled: the progress callback said so.
 absl::StatusOr<FidelityResult> CompareWithDense(const Model& model, const Model& dense,
                                                 absl::Span<const int32_t> tokens,
                                                 const PerplexityOptions& options,
-                                                const ProgressFn& progress = {});
+                                                const ProgressFn& progress = {},
+                                                PassStates* dense_states = nullptr);
 
 }  // namespace rankine

@@ -15,9 +15,6 @@
 namespace rankine {
 namespace {
 
-// Tokens of a pass: where the products reach their full speed (bench/micro).
-constexpr int64_t kPassTokens = 512;
-
 PerplexityResult Summarise(const std::vector<double>& means, int64_t window_tokens) {
   const Estimate loss = MeanOf(means);
   PerplexityResult result{.perplexity = std::exp(loss.value),

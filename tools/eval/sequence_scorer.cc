@@ -12,10 +12,6 @@
 namespace rankine {
 namespace {
 
-// As in perplexity.cc.
-constexpr int64_t kLogitRows = 64;
-constexpr int64_t kPassTokens = 512;
-
 absl::Status CheckSequences(const Model& model, absl::Span<const Continuation> sequences) {
   for (size_t i = 0; i < sequences.size(); ++i) {
     const auto count = static_cast<int64_t>(sequences[i].tokens.size());

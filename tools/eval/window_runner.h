@@ -13,6 +13,11 @@
 
 namespace rankine {
 
+// Tokens of a pass: where the products reach their full speed (bench/micro).
+inline constexpr int64_t kPassTokens = 512;
+// Rows whose logits are held at a time.
+inline constexpr int64_t kLogitRows = 64;
+
 struct WindowRunnerOptions {
   int64_t window_tokens = 512;  // the longest window
   int64_t windows_per_pass = 1;

@@ -14,6 +14,9 @@
 namespace rankine {
 namespace {
 
+// Of the dense model's states in all texts: 900 windows of SmolLM2, 120 of a model of 4096 columns.
+constexpr int64_t kDenseStateBytes = int64_t{1} << 30;
+
 Estimate PerplexityEstimate(double value, std::optional<double> error) {
   return {.value = value, .standard_error = error};
 }
@@ -78,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Evaluator>> Evaluator::Create(const Checkpoint& d
                           absl::StrCat(path, ": ", windows.status().message()));
     }
     digest.Add(TokensFingerprint(tokens));
-    evaluator->texts_.push_back({name, std::move(tokens)});
+    evaluator->texts_.push_back({.name = name, .tokens = std::move(tokens), .dense_states = {}});
   }
   evaluator->texts_digest_ = digest.Hex();
   return evaluator;
@@ -121,7 +124,7 @@ absl::Status Evaluator::MeasureDense(const ProgressFn& progress, PointResult* re
 }
 
 absl::Status Evaluator::Measure(const Checkpoint& checkpoint, const ProgressFn& progress,
-                                PointResult* result) const {
+                                PointResult* result) {
   RK_ASSIGN_OR_RETURN(const std::unique_ptr<FactoredModel> model,
                       LoadModel(checkpoint, *options_.device, options_.load));
   if (model->shape().is_encoder) {
@@ -132,10 +135,13 @@ absl::Status Evaluator::Measure(const Checkpoint& checkpoint, const ProgressFn& 
       .context = options_.context, .max_windows = options_.windows, .kv_dtype = kv_dtype};
   result->texts.clear();
   for (size_t i = 0; i < texts_.size(); ++i) {
+    Text& text = texts_[i];
+    const auto share = kDenseStateBytes / static_cast<int64_t>(texts_.size());
+    PassStates& states = text.dense_states.try_emplace(kv_dtype, share).first->second;
     RK_ASSIGN_OR_RETURN(const FidelityResult of_text,
-                        CompareWithDense(*model, *dense_, texts_[i].tokens, perplexity,
-                                         PartOf(progress, i, texts_.size(), texts_[i].name)));
-    result->texts.push_back(FromFidelity(texts_[i].name, of_text));
+                        CompareWithDense(*model, *dense_, text.tokens, perplexity,
+                                         PartOf(progress, i, texts_.size(), text.name), &states));
+    result->texts.push_back(FromFidelity(text.name, of_text));
   }
   if (options_.speed.repeat == 0) return absl::OkStatus();
   RK_ASSIGN_OR_RETURN(result->speed, SpeedOf(*model, kv_dtype));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "models/checkpoint/checkpoint.h"
 #include "models/loader.h"
 #include "tools/compress/progress.h"
+#include "tools/eval/pass_states.h"
 #include "tools/explore/point.h"
 
 namespace rankine {
@@ -43,8 +45,9 @@ class Evaluator {
   const std::string& texts_digest() const { return texts_digest_; }
 
   // Fills texts and speed of `result` from the model `checkpoint`. kCancelled: `progress` said so.
+  // The dense model's layers run once for each text and cache dtype, as far as memory allows.
   absl::Status Measure(const Checkpoint& checkpoint, const ProgressFn& progress,
-                       PointResult* result) const;
+                       PointResult* result);
   // The same of the dense model itself.
   absl::Status MeasureDense(const ProgressFn& progress, PointResult* result) const;
 
@@ -52,6 +55,7 @@ class Evaluator {
   struct Text {
     std::string name;
     std::vector<int32_t> tokens;
+    std::map<DType, PassStates> dense_states;  // by the dtype of the cache
   };
   Evaluator() = default;
   absl::StatusOr<SpeedResult> SpeedOf(const FactoredModel& model, DType kv_dtype) const;

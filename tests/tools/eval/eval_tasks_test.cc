@@ -148,6 +148,59 @@ TEST_F(EvalTasksTest, AModelAgreesWithItself) {
   EXPECT_EQ(result->log_perplexity_difference.value, 0);
 }
 
+// Layers run are counted; everything is the wrapped model's.
+class CountingModel : public Model {
+ public:
+  explicit CountingModel(const Model& model) : model_(model) {}
+  const ModelShape& shape() const override { return model_.shape(); }
+  Device& device() const override { return model_.device(); }
+  absl::StatusOr<std::unique_ptr<Workspace>> NewWorkspace(const ForwardLimits& l) const override {
+    return model_.NewWorkspace(l);
+  }
+  void Embed(const BatchInput& batch, Workspace& ws) const override { model_.Embed(batch, ws); }
+  void Layer(int64_t layer, const BatchInput& batch, const KvCache* cache, Workspace& ws,
+             ActivationObserver* observer) const override {
+    ++layers_run;
+    model_.Layer(layer, batch, cache, ws, observer);
+  }
+  MatrixView Head(const BatchInput& batch, Workspace& ws) const override {
+    return model_.Head(batch, ws);
+  }
+  int64_t weight_bytes() const override { return model_.weight_bytes(); }
+  int64_t weight_bytes_per_token() const override { return model_.weight_bytes_per_token(); }
+  int64_t operations_per_token() const override { return model_.operations_per_token(); }
+
+  mutable int64_t layers_run = 0;
+
+ private:
+  const Model& model_;
+};
+
+TEST_F(EvalTasksTest, FidelityRunsTheDenseLayersOnceForManyModels) {
+  const CountingModel dense(*b_);
+  const PerplexityOptions options{.context = 200};  // two windows a pass, five windows
+  const auto alone = CompareWithDense(*a_, *b_, tokens_, options);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const int64_t passes = 3, layers = b_->shape().num_layers;
+  const int64_t pass_bytes = 400 * b_->shape().hidden_size * 4;
+  // All passes kept, then the first only.
+  for (const auto& [max_bytes, kept] :
+       {std::pair<int64_t, int64_t>{1 << 30, 3}, {pass_bytes * 3 / 2, 1}}) {
+    PassStates states(max_bytes);
+    for (const int64_t run : {passes, passes - kept, passes - kept}) {
+      dense.layers_run = 0;
+      const auto result = CompareWithDense(*a_, dense, tokens_, options, {}, &states);
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_EQ(dense.layers_run, run * layers) << kept;
+      EXPECT_LE(states.bytes(), max_bytes);
+      EXPECT_EQ(result->kl.value, alone->kl.value);
+      EXPECT_EQ(result->kl_max, alone->kl_max);
+      EXPECT_EQ(result->dense_perplexity, alone->dense_perplexity);
+      EXPECT_EQ(result->perplexity, alone->perplexity);
+    }
+  }
+}
+
 TEST_F(EvalTasksTest, RefusesAnotherVocabulary) {
   auto options = testing::TinyOptions();
   options.vocab += 3;
