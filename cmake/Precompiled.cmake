@@ -17,3 +17,23 @@ function(rankine_precompile target)
     target_precompile_headers(${target} PRIVATE ${RANKINE_STANDARD_HEADERS} ${RANKINE_ABSL_HEADERS} ${ARGN})
   endif()
 endfunction()
+
+# rankine_join_sources(target count): compiles the sources of a folder `count` at a time: each would bring along the same
+# inline functions of libraries (nlohmann, Eigen, CLI11), which are most of its time. So names outside of classes differ
+# among the files of a folder.
+function(rankine_join_sources target count)
+  if(NOT RANKINE_PRECOMPILE)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source IN LISTS sources)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(RELATIVE_PATH folder BASE_DIRECTORY ${CMAKE_SOURCE_DIR})
+    string(MAKE_C_IDENTIFIER "${folder}" folder)
+    list(APPEND folder_${folder} ${source})
+    list(LENGTH folder_${folder} length)
+    math(EXPR batch "(${length} - 1) / ${count}")
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${folder}_${batch})
+  endforeach()
+endfunction()

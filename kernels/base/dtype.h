@@ -55,6 +55,8 @@ struct F16 {
 inline float ToFloat(float v) { return v; }
 inline float ToFloat(BF16 v) { return std::bit_cast<float>(uint32_t{v.bits} << 16); }
 
+inline constexpr float kSmallestF16 = 5.9604645e-8f;  // the smallest positive one, 2^-24
+
 inline float ToFloat(F16 v) { return static_cast<float>(std::bit_cast<_Float16>(v.bits)); }
 
 inline BF16 ToBF16(float v) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "kernels/base/dtype.h"
+#include "models/checkpoint/ggml_blocks.h"
 
 namespace rankine {
 namespace {
@@ -25,7 +26,7 @@ struct TypeName {
 };
 
 // Types of GGML that are refused, so that the message can say which one it was.
-constexpr TypeName kRefused[] = {
+constexpr TypeName kRefusedTypes[] = {
     {4, "Q4_2"},      {5, "Q4_3"},     {9, "Q8_1"},   {15, "Q8_K"},     {16, "IQ2_XXS"},
     {17, "IQ2_XS"},   {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"},   {21, "IQ3_S"},
     {22, "IQ2_S"},    {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},      {26, "I32"},
@@ -33,17 +34,12 @@ constexpr TypeName kRefused[] = {
     {33, "Q4_0_8_8"}, {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},
 };
 
-constexpr int kLegacyValues = 32;
-constexpr int kSuperValues = 256;
-
 template <class T>
 T Load(const uint8_t* p) {
   T value;
   std::memcpy(&value, p, sizeof(T));
   return value;
 }
-
-float LoadHalf(const uint8_t* p) { return ToFloat(F16{Load<uint16_t>(p)}); }
 
 // F32, F16 and BF16.
 template <class T>
@@ -195,7 +191,7 @@ const BlockFormat& GetBlockFormat(GgmlType type) {
 
 std::string GgmlTypeName(uint32_t type) {
   if (const BlockFormat* format = FindBlockFormat(type)) return std::string(format->name);
-  for (const TypeName& refused : kRefused) {
+  for (const TypeName& refused : kRefusedTypes) {
     if (refused.type == type) return std::string(refused.name);
   }
   return absl::StrCat("unknown type ", type);

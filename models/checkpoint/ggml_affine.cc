@@ -3,19 +3,10 @@
 #include <cstring>
 
 #include "kernels/base/check.h"
-#include "kernels/base/dtype.h"
+#include "models/checkpoint/ggml_blocks.h"
 
 namespace rankine {
 namespace {
-
-constexpr int kLegacyValues = 32;
-constexpr int kSuperValues = 256;
-
-float LoadHalf(const uint8_t* p) {
-  uint16_t bits;
-  std::memcpy(&bits, p, 2);
-  return ToFloat(F16{bits});
-}
 
 // Bit j to bit 0 of byte j.
 uint64_t SpreadBits(uint8_t bits) {

@@ -20,7 +20,7 @@ struct RefusedKey {
   const char* key;
   double neutral;
 };
-constexpr RefusedKey kRefused[] = {
+constexpr RefusedKey kRefusedKeys[] = {
     {"expert_count", 0.0},
     {"logit_scale", 1.0},
     {"embedding_scale", 1.0},
@@ -182,7 +182,7 @@ class ConfigReader {
   }
 
   void RefuseWhatIsNotLlama() {
-    for (const RefusedKey& refused : kRefused) {
+    for (const RefusedKey& refused : kRefusedKeys) {
       const auto value = Take(metadata_.Number(Key(refused.key)));
       // Writers leave 0 where they mean "not used".
       if (value.has_value() && *value != refused.neutral && *value != 0.0) {

@@ -6,12 +6,12 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/base/math.h"
 #include "models/checkpoint/json.h"
+#include "models/files/quoted.h"
 
 namespace rankine {
 namespace {
@@ -23,11 +23,6 @@ constexpr int64_t kMaxHeaderBytes = 100'000'000;
 // Real tensors have at most 5 axes; a header that lists thousands is hostile.
 constexpr size_t kMaxAxes = 16;
 constexpr char kMetadataKey[] = "__metadata__";
-
-// Names come from the file: they are printed without control characters.
-std::string Quoted(const std::string& name) {
-  return absl::StrCat("\"", absl::CHexEscape(name.substr(0, 200)), "\"");
-}
 
 absl::StatusOr<std::vector<int64_t>> ReadIntegers(const JsonValue& array) {
   absl::StatusOr<std::vector<JsonValue>> elements = array.Elements();

@@ -16,19 +16,21 @@
 #include "models/status_macros.h"
 
 namespace rankine {
-namespace {
 
-// The data begins at a multiple of a cache line: direct I/O and SIMD loads of a mapped file like
-// it.
-constexpr int64_t kDataAlignment = 64;
-
-struct Slot {
+// A tensor and its place. Part of State, hence not in the unnamed namespace.
+struct TensorSlot {
   TensorSpec spec;
   int shard = 0;
   int64_t offset = 0;  // of the first byte, in its file
   int64_t bytes = 0;
   int64_t written = 0;
 };
+
+namespace {
+
+// The data begins at a multiple of a cache line: direct I/O and SIMD loads of a mapped file like
+// it.
+constexpr int64_t kDataAlignment = 64;
 
 absl::StatusOr<int64_t> BytesOf(const TensorSpec& spec) {
   int64_t bytes = static_cast<int64_t>(SizeOf(spec.dtype));
@@ -41,10 +43,10 @@ absl::StatusOr<int64_t> BytesOf(const TensorSpec& spec) {
 }
 
 // Fills shards in the order of declaration; returns their number.
-int AssignShards(int64_t max_shard_bytes, std::vector<Slot>* slots) {
+int AssignShards(int64_t max_shard_bytes, std::vector<TensorSlot>* slots) {
   int shard = 0;
   int64_t used = 0;
-  for (Slot& slot : *slots) {
+  for (TensorSlot& slot : *slots) {
     if (used > 0 && slot.bytes > max_shard_bytes - used) {
       ++shard;
       used = 0;
@@ -61,18 +63,18 @@ std::string FileName(int shard, int num_shards) {
 }
 
 // Assigns offsets within a shard and returns the text before its data.
-std::string LayOut(int shard, std::vector<Slot>* slots) {
-  std::vector<Slot*> in_file;
-  for (Slot& slot : *slots) {
+std::string LayOut(int shard, std::vector<TensorSlot>* slots) {
+  std::vector<TensorSlot*> in_file;
+  for (TensorSlot& slot : *slots) {
     if (slot.shard == shard) in_file.push_back(&slot);
   }
-  std::stable_sort(in_file.begin(), in_file.end(), [](const Slot* a, const Slot* b) {
+  std::stable_sort(in_file.begin(), in_file.end(), [](const TensorSlot* a, const TensorSlot* b) {
     return SizeOf(a->spec.dtype) > SizeOf(b->spec.dtype);
   });
   nlohmann::ordered_json header;
   header["__metadata__"] = {{"format", "pt"}};  // transformers refuses files without it
   int64_t offset = 0;
-  for (Slot* slot : in_file) {
+  for (TensorSlot* slot : in_file) {
     slot->offset = offset;
     offset += slot->bytes;
     header[slot->spec.name] = {{"dtype", SafetensorsDTypeName(slot->spec.dtype)},
@@ -82,7 +84,7 @@ std::string LayOut(int shard, std::vector<Slot>* slots) {
   std::string text = DumpJson(header);
   const int64_t begin = RoundUp(8 + static_cast<int64_t>(text.size()), kDataAlignment);
   text.resize(static_cast<size_t>(begin - 8), ' ');
-  for (Slot* slot : in_file) slot->offset += begin;
+  for (TensorSlot* slot : in_file) slot->offset += begin;
   const uint64_t length = text.size();
   std::string prefix(reinterpret_cast<const char*>(&length), 8);
   return prefix + text;
@@ -92,7 +94,7 @@ std::string LayOut(int shard, std::vector<Slot>* slots) {
 
 struct SafetensorsWriter::State {
   std::string folder;
-  std::vector<Slot> slots;
+  std::vector<TensorSlot> slots;
   std::unordered_map<std::string, size_t> by_name;
   std::vector<OutputFile> files;
 };
@@ -114,7 +116,7 @@ absl::StatusOr<SafetensorsWriter> SafetensorsWriter::Create(const std::string& f
       return absl::InvalidArgumentError(
           absl::StrCat("tensor \"", spec.name, "\": the name is reserved or declared twice"));
     }
-    state->slots.push_back(Slot{.spec = spec, .bytes = bytes});
+    state->slots.push_back(TensorSlot{.spec = spec, .bytes = bytes});
   }
   const int num_shards = AssignShards(max_shard_bytes, &state->slots);
   for (int shard = 0; shard < num_shards; ++shard) {
@@ -133,7 +135,7 @@ absl::Status SafetensorsWriter::Append(const std::string& name, const void* data
   if (found == state_->by_name.end()) {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " was not declared"));
   }
-  Slot& slot = state_->slots[found->second];
+  TensorSlot& slot = state_->slots[found->second];
   if (bytes > slot.bytes - slot.written) {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", name, ": ", slot.written + bytes,
                                                    " bytes written, ", slot.bytes, " declared"));
@@ -148,7 +150,7 @@ absl::Status SafetensorsWriter::Finish() {
   int64_t total = 0;
   nlohmann::json map = nlohmann::json::object();
   const int num_shards = static_cast<int>(state_->files.size());
-  for (const Slot& slot : state_->slots) {
+  for (const TensorSlot& slot : state_->slots) {
     if (slot.written != slot.bytes) {
       return absl::FailedPreconditionError(absl::StrCat("tensor ", slot.spec.name, ": ",
                                                         slot.written, " bytes written, ",

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/base/math.h"
 #include "models/checkpoint/validate.h"
+#include "models/files/quoted.h"
 #include "models/status_macros.h"
 
 namespace rankine {
@@ -14,10 +15,6 @@ namespace {
 
 // Far above any model's; products of two stay within int64.
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
-
-std::string Quoted(const std::string& name) {
-  return absl::StrCat("\"", absl::CHexEscape(name), "\"");
-}
 
 // Checks one term of a matrix.
 class TermChecker {

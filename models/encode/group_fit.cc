@@ -53,7 +53,6 @@ struct Nf4Levels {
 
 // Scales below this are stored as zero: their reciprocal would not be finite.
 constexpr float kSmallestScale = 1e-37f;
-constexpr float kSmallestHalf = 5.9604645e-8f;  // the smallest positive f16
 
 float Reciprocal(float scale) { return scale == 0 ? 0.0f : 1.0f / scale; }
 
@@ -61,7 +60,7 @@ float Reciprocal(float scale) { return scale == 0 ? 0.0f : 1.0f / scale; }
 float HalfDown(float v) {
   const F16 nearest = ToF16(v);
   if (ToFloat(nearest) <= v) return ToFloat(nearest);
-  if ((nearest.bits & 0x7fff) == 0) return -kSmallestHalf;
+  if ((nearest.bits & 0x7fff) == 0) return -kSmallestF16;
   const bool negative = (nearest.bits & 0x8000) != 0;
   return ToFloat(F16{static_cast<uint16_t>(negative ? nearest.bits + 1 : nearest.bits - 1)});
 }
@@ -107,7 +106,7 @@ float GroupFitter::RoundScale(float scale) const {
   }
   if (encoding_.scale == ScaleKind::kF32) return std::abs(scale) < kSmallestScale ? 0.0f : scale;
   const float half = ToFloat(ToF16(scale));
-  return half == 0 && scale != 0 ? std::copysign(kSmallestHalf, scale) : half;
+  return half == 0 && scale != 0 ? std::copysign(kSmallestF16, scale) : half;
 }
 
 float GroupFitter::RoundOffset(float offset) const {

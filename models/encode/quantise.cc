@@ -15,8 +15,7 @@ namespace {
 
 // Weights beyond this would need scales that readers refuse.
 constexpr float kMaxWeight = 1e32f;
-constexpr float kSmallestHalf = 5.9604645e-8f;  // the smallest positive f16
-constexpr float kGreatestCode = 63;             // of two-level scales and offsets
+constexpr float kGreatestCode = 63;  // of two-level scales and offsets
 
 absl::Status CheckWeights(const float* weights, int64_t cols, int64_t row_name) {
   bool good = true;
@@ -39,7 +38,7 @@ absl::Status TooLarge(const char* what, float value, int64_t group) {
 // As f16, but a number that is not zero stays so. Infinite when it does not fit.
 float RoundHalf(float v) {
   const float half = ToFloat(ToF16(v));
-  return half == 0 && v != 0 ? std::copysign(kSmallestHalf, v) : half;
+  return half == 0 && v != 0 ? std::copysign(kSmallestF16, v) : half;
 }
 
 float ToCode(float value, float super, float low, float high) {

@@ -20,7 +20,7 @@ namespace {
 // Far beyond any context; two of them can be added without overflow.
 constexpr int kMaxTokens = 1 << 24;
 
-struct Flags {
+struct BenchFlags {
   std::vector<std::string> models;
   ModelFlags model_flags;
   BenchOptions bench;
@@ -32,7 +32,7 @@ nlohmann::ordered_json ToJson(const Interval& interval) {
   return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
 }
 
-void PrintJson(const BenchReport& report, const Flags& flags,
+void PrintJson(const BenchReport& report, const BenchFlags& flags,
                const std::vector<OpenedModel>& opened) {
   nlohmann::ordered_json json = {
       {"read_bandwidth_bytes_per_second", report.read_bandwidth_bytes_per_second},
@@ -62,7 +62,7 @@ void PrintJson(const BenchReport& report, const Flags& flags,
   PrintNow(DumpJson(json) + "\n");
 }
 
-void PrintTable(const BenchReport& report, const Flags& flags,
+void PrintTable(const BenchReport& report, const BenchFlags& flags,
                 const std::vector<OpenedModel>& opened) {
   std::string out = absl::StrFormat(
       "%s; read bandwidth %.1f GB/s; %d prompt tokens, %d new, median of %d\n",
@@ -123,7 +123,7 @@ absl::Status ReadPrompt(const std::string& path, BenchOptions* options) {
   return absl::OkStatus();
 }
 
-absl::Status Bench(Flags flags) {
+absl::Status Bench(BenchFlags flags) {
   if (!flags.prompt_ids.empty()) {
     if (auto status = ReadPrompt(flags.prompt_ids, &flags.bench); !status.ok()) return status;
   }
@@ -156,7 +156,7 @@ absl::Status Bench(Flags flags) {
 }  // namespace
 
 void AddBenchCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchFlags>();
   CLI::App* command =
       app.add_subcommand("bench", "Measure prefill and decode of models, interleaved in one run");
   command

@@ -11,14 +11,14 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct CalibrateFlags {
   std::string model, out;
   CalibrationOptions options;
   int threads = 0;
   bool json = false;
 };
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const CalibrateFlags& flags) {
   ProgressBar progress("calibrate");
   const auto report =
       Calibrate(flags.model, flags.out, flags.options, flags.threads, progress.AsProgressFn());
@@ -42,7 +42,7 @@ absl::Status Run(const Flags& flags) {
 }  // namespace
 
 void AddCalibrateCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<CalibrateFlags>();
   CLI::App* command = app.add_subcommand(
       "calibrate", "Statistics of a model's activations over a text, for factorize --statistics");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();

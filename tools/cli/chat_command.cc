@@ -18,7 +18,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ChatFlags {
   std::string target;
   ModelFlags model_flags;
   GenerateFlags generate;
@@ -53,7 +53,7 @@ class InterruptScope {
 
 // One turn; OK adds it to the history, an error leaves the history as it was. A person's Ctrl-C is
 // kCancelled.
-absl::Status Turn(const Flags& flags, const Answer& answer, const std::string& line,
+absl::Status Turn(const ChatFlags& flags, const Answer& answer, const std::string& line,
                   std::vector<ChatMessage>* history) {
   GenerateParams params = flags.generate.WithoutPrompt();
   std::vector<ChatMessage> messages = *history;
@@ -75,7 +75,7 @@ absl::Status Turn(const Flags& flags, const Answer& answer, const std::string& l
   return status;
 }
 
-absl::Status Talk(const Flags& flags, const Answer& answer) {
+absl::Status Talk(const ChatFlags& flags, const Answer& answer) {
   std::vector<ChatMessage> history;
   auto forget = [&] {
     history.clear();
@@ -98,7 +98,7 @@ absl::Status Talk(const Flags& flags, const Answer& answer) {
   return absl::OkStatus();
 }
 
-absl::Status ChatInProcess(const Flags& flags) {
+absl::Status ChatInProcess(const ChatFlags& flags) {
   auto text = OpenTextModel(flags.target, flags.model_flags, {});
   if (!text.ok()) return text.status();
   if (!(*text)->codec.chat_format) return absl::InvalidArgumentError((*text)->codec.chat_error);
@@ -107,7 +107,7 @@ absl::Status ChatInProcess(const Flags& flags) {
   });
 }
 
-absl::Status ChatWithServer(const Flags& flags) {
+absl::Status ChatWithServer(const ChatFlags& flags) {
   auto client = Client::Connect(flags.target);
   if (!client.ok()) return client.status();
   return Talk(flags, [&](const GenerateParams& params, const PieceCallback& on_piece) {
@@ -116,7 +116,7 @@ absl::Status ChatWithServer(const Flags& flags) {
 }
 
 // A path that exists is a model; otherwise anything with a port is a server.
-absl::Status Chat(const Flags& flags) {
+absl::Status Chat(const ChatFlags& flags) {
   std::error_code ignored;
   const bool is_path = std::filesystem::exists(flags.target, ignored);
   return is_path || flags.target.find(':') == std::string::npos ? ChatInProcess(flags)
@@ -126,7 +126,7 @@ absl::Status Chat(const Flags& flags) {
 }  // namespace
 
 void AddChatCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ChatFlags>();
   CLI::App* command = app.add_subcommand("chat", "Chat with a model or a server");
   command
       ->add_option("target", flags->target,

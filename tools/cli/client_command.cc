@@ -9,13 +9,13 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ClientFlags {
   std::string address;
   GenerateFlags generate;
   double deadline_seconds = 0;
 };
 
-absl::Status Generate(const Flags& flags) {
+absl::Status Generate(const ClientFlags& flags) {
   auto params = flags.generate.ToParams();
   if (!params.ok()) return params.status();
   if (std::isnan(flags.deadline_seconds)) {
@@ -33,7 +33,7 @@ absl::Status Generate(const Flags& flags) {
 }  // namespace
 
 void AddClientCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ClientFlags>();
   CLI::App* command = app.add_subcommand("client", "Continue a prompt by a server");
   command->add_option("address", flags->address, "host:port of `rankine serve`")->required();
   command

@@ -27,14 +27,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Flags {
+struct ConvertFlags {
   std::string source, destination, dtype = "bf16", encode, encode_map, lora, factor_order;
   int threads = 0;
   bool json = false, pivot = false;
   std::optional<double> max_pivot_error;
 };
 
-absl::StatusOr<ConvertOptions> OptionsOf(const Flags& flags) {
+absl::StatusOr<ConvertOptions> OptionsOf(const ConvertFlags& flags) {
   ConvertOptions options{.num_threads = flags.threads};
   auto dtype = ParseFloatDType("--dtype", flags.dtype);
   if (!dtype.ok()) return dtype.status();
@@ -56,7 +56,7 @@ absl::StatusOr<ConvertOptions> OptionsOf(const Flags& flags) {
 }
 
 Json ReportJson(const ConvertReport& report, const Checkpoint& source, const Checkpoint& written,
-                const Flags& flags, int64_t bytes) {
+                const ConvertFlags& flags, int64_t bytes) {
   Json json = {{"path", flags.destination},
                {"dtype", flags.dtype},
                {"tensors", written.tensors().size()},
@@ -127,7 +127,7 @@ std::set<std::string> KindsOf(const std::vector<std::string>& linears) {
 }
 
 std::string ReportText(const ConvertReport& report, const Checkpoint& source,
-                       const Checkpoint& written, const Flags& flags, int64_t bytes) {
+                       const Checkpoint& written, const ConvertFlags& flags, int64_t bytes) {
   std::string out;
   for (const std::string& line : DescribeMatrices(source.factored())) {
     absl::StrAppend(&out, "found ", line, "\n");
@@ -160,7 +160,7 @@ std::string ReportText(const ConvertReport& report, const Checkpoint& source,
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenSource(const Flags& flags) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenSource(const ConvertFlags& flags) {
   OpenOptions options;
   if (flags.factor_order == "AB") options.factor_order = FactorOrder::kAB;
   if (flags.factor_order == "BA") options.factor_order = FactorOrder::kBA;
@@ -169,7 +169,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenSource(const Flags& flags) {
   return OpenLora(*std::move(source), flags.lora);
 }
 
-absl::Status Convert(const Flags& flags) {
+absl::Status Convert(const ConvertFlags& flags) {
   auto options = OptionsOf(flags);
   if (!options.ok()) return options.status();
   auto source = OpenSource(flags);
@@ -212,7 +212,7 @@ absl::Status Convert(const Flags& flags) {
 }  // namespace
 
 void AddConvertCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ConvertFlags>();
   CLI::App* command = app.add_subcommand(
       "convert", "Convert a GGUF file or a Hugging Face folder to a Rankine folder");
   command

@@ -17,7 +17,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct EmbedFlags {
   std::string model, file, out;
   std::vector<std::string> inputs;
   ModelFlags model_flags;
@@ -25,7 +25,7 @@ struct Flags {
 };
 
 // A text a line; empty lines are texts too, so that line numbers stay.
-absl::StatusOr<std::vector<std::string>> ReadTexts(const Flags& flags) {
+absl::StatusOr<std::vector<std::string>> ReadTexts(const EmbedFlags& flags) {
   if (flags.file.empty()) return flags.inputs;
   auto text = ReadFile(flags.file);
   if (!text.ok()) return text.status();
@@ -60,7 +60,7 @@ std::string JsonLine(const Embeddings& e, int64_t i) {
   return line + "]}\n";
 }
 
-absl::Status Write(const Flags& flags, const Embeddings& e) {
+absl::Status Write(const EmbedFlags& flags, const Embeddings& e) {
   if (absl::EndsWith(flags.out, ".npy")) return WriteNewFile(flags.out, NpyBytes(e));
   std::string lines;
   for (int64_t i = 0; i < e.count; ++i) {
@@ -73,7 +73,7 @@ absl::Status Write(const Flags& flags, const Embeddings& e) {
   return flags.out.empty() ? absl::OkStatus() : WriteNewFile(flags.out, lines);
 }
 
-absl::Status Embed(const Flags& flags) {
+absl::Status Embed(const EmbedFlags& flags) {
   if (flags.file.empty() == flags.inputs.empty()) {
     return absl::InvalidArgumentError("give either --text FILE or --input TEXT");
   }
@@ -91,7 +91,7 @@ absl::Status Embed(const Flags& flags) {
 }  // namespace
 
 void AddEmbedCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EmbedFlags>();
   CLI::App* command = app.add_subcommand("embed", "Embeddings of texts by an encoder (BERT)");
   command->add_option("model", flags->model, "A model folder")->required();
   command->add_option("--text", flags->file, "A file with a text a line; - is standard input");

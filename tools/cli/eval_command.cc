@@ -27,7 +27,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Flags {
+struct EvalFlags {
   std::string model, text, against, choices, humaneval;
   ModelFlags model_flags;
   PerplexityOptions perplexity;
@@ -51,7 +51,7 @@ std::string Text(const Estimate& e, int digits = 4) {
 
 class Evaluation {
  public:
-  explicit Evaluation(const Flags& flags) : flags_(flags) {}
+  explicit Evaluation(const EvalFlags& flags) : flags_(flags) {}
 
   absl::Status Run() {
     if (auto status = CheckFlags(); !status.ok()) return status;
@@ -245,14 +245,14 @@ class Evaluation {
     return absl::OkStatus();
   }
 
-  Flags flags_;
+  EvalFlags flags_;
   OpenedModel opened_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   Json json_ = Json::object();
   std::string text_;
 };
 
-void AddCodeFlags(CLI::App& command, Flags& flags) {
+void AddCodeFlags(CLI::App& command, EvalFlags& flags) {
   command.add_option("--humaneval", flags.humaneval,
                      "Code tasks, a JSON object a line in HumanEval's format: likelihood of the "
                      "canonical solutions");
@@ -272,7 +272,7 @@ void AddCodeFlags(CLI::App& command, Flags& flags) {
 }  // namespace
 
 void AddEvalCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EvalFlags>();
   CLI::App* command = app.add_subcommand(
       "eval", "Perplexity, fidelity to a dense model, multiple choice, code tasks, probes");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();

@@ -21,7 +21,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ExploreFlags {
   std::vector<std::string> only_sets, baselines, texts;
   std::string points_file;
   Axes axes;
@@ -31,7 +31,7 @@ struct Flags {
   bool no_prune = false, no_speed = false, json = false;
 };
 
-absl::StatusOr<std::vector<PointSpec>> PointsOf(Flags flags) {
+absl::StatusOr<std::vector<PointSpec>> PointsOf(ExploreFlags flags) {
   for (const std::string& set : flags.only_sets) {
     const size_t equals = set.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == set.size()) {
@@ -132,7 +132,7 @@ void PrintJson(const Exploration& result, const std::string& out) {
   PrintNow(DumpJson(json) + "\n");
 }
 
-absl::Status Run(Flags flags) {
+absl::Status Run(ExploreFlags flags) {
   auto points = PointsOf(flags);
   if (!points.ok()) return points.status();
   ExploreOptions& options = flags.options;
@@ -165,7 +165,7 @@ absl::Status Run(Flags flags) {
   return absl::OkStatus();
 }
 
-void AddAxes(CLI::App* command, Flags* flags) {
+void AddAxes(CLI::App* command, ExploreFlags* flags) {
   Axes& axes = flags->axes;
   command->add_option("--methods", axes.methods, "Methods of factorize: svd,svd-llm,..")
       ->delimiter(',');
@@ -195,7 +195,7 @@ void AddAxes(CLI::App* command, Flags* flags) {
                       "A file of further points: lines of a name and flags of factorize");
 }
 
-void AddMeasures(CLI::App* command, Flags* flags) {
+void AddMeasures(CLI::App* command, ExploreFlags* flags) {
   ExploreOptions& options = flags->options;
   command
       ->add_option("--text", flags->texts,
@@ -240,7 +240,7 @@ void AddMeasures(CLI::App* command, Flags* flags) {
 }  // namespace
 
 void AddExploreCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ExploreFlags>();
   ExploreOptions& options = flags->options;
   CLI::App* command = app.add_subcommand(
       "explore", "Try methods, budgets and encodings on a model; draw size, loss and speed");

@@ -15,13 +15,13 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ExportFlags {
   std::string model, out, dtype = "bf16";
   int threads = 0;
   bool densify = false, factors = false, fold = false, json = false;
 };
 
-std::string ReportText(const ExportReport& report, const Flags& flags) {
+std::string ReportText(const ExportReport& report, const ExportFlags& flags) {
   const std::string size = FormatBytes(static_cast<double>(report.bytes));
   if (!flags.densify) {
     return absl::StrFormat("%s: the factors of %d linears, %s\n", flags.out, report.factored, size);
@@ -33,7 +33,7 @@ std::string ReportText(const ExportReport& report, const Flags& flags) {
       FormatBytes(static_cast<double>(report.source_bytes)));
 }
 
-absl::Status Export(const Flags& flags) {
+absl::Status Export(const ExportFlags& flags) {
   if (flags.densify == flags.factors) {
     return absl::InvalidArgumentError(
         "export: say --densify (dense weights, for any program) or --factors (the factors as they "
@@ -73,7 +73,7 @@ absl::Status Export(const Flags& flags) {
 }  // namespace
 
 void AddExportCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ExportFlags>();
   CLI::App* command =
       app.add_subcommand("export", "Write a model as a Hugging Face folder for other programs");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();

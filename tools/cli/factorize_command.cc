@@ -20,7 +20,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct FactorizeFlags {
   std::string model, out, factor_encode = "bf16";
   std::map<std::string, std::string> method_options;
   FactorizeOptions options;
@@ -68,7 +68,7 @@ nlohmann::ordered_json ToJson(const SearchReport& search) {
   return json;
 }
 
-void PrintJson(const FactorizeReport& report, const Flags& flags) {
+void PrintJson(const FactorizeReport& report, const FactorizeFlags& flags) {
   nlohmann::ordered_json json = {{"path", flags.out},
                                  {"method", flags.options.method},
                                  {"keep", flags.options.keep},
@@ -90,7 +90,7 @@ void PrintJson(const FactorizeReport& report, const Flags& flags) {
   PrintNow(DumpJson(json) + "\n");
 }
 
-void PrintTable(const FactorizeReport& report, const Flags& flags) {
+void PrintTable(const FactorizeReport& report, const FactorizeFlags& flags) {
   std::string out = absl::StrFormat("%-44s %6s %16s %16s\n", "linear", "rank", "relative error",
                                     "weighted error");
   for (const LayerReport& layer : report.layers) {
@@ -107,7 +107,7 @@ void PrintTable(const FactorizeReport& report, const Flags& flags) {
 }
 
 // The options that the flags come to.
-absl::StatusOr<FactorizeOptions> OptionsOf(const Flags& flags) {
+absl::StatusOr<FactorizeOptions> OptionsOf(const FactorizeFlags& flags) {
   FactorizeOptions options = flags.options;
   const auto encoding = ParseEncoding(flags.factor_encode);
   if (!encoding.ok()) {
@@ -121,7 +121,7 @@ absl::StatusOr<FactorizeOptions> OptionsOf(const Flags& flags) {
   return options;
 }
 
-absl::Status Run(Flags flags) {
+absl::Status Run(FactorizeFlags flags) {
   auto options = OptionsOf(flags);
   if (!options.ok()) return options.status();
   flags.options = *std::move(options);
@@ -134,7 +134,7 @@ absl::Status Run(Flags flags) {
 }
 
 // --method, and a flag for each option that any method declares.
-void AddMethodFlags(CLI::App* command, Flags* flags) {
+void AddMethodFlags(CLI::App* command, FactorizeFlags* flags) {
   std::string methods = "What to minimise:";
   std::map<std::string, std::string> help;
   for (const Method& m : Methods()) {
@@ -223,7 +223,7 @@ void AddSearchFlags(CLI::App* command, FactorizeOptions* options) {
 }
 
 // All that say how: everything but the folders and how the report is printed.
-void AddFlags(CLI::App* command, Flags* flags) {
+void AddFlags(CLI::App* command, FactorizeFlags* flags) {
   FactorizeOptions& options = flags->options;
   AddMethodFlags(command, flags);
   AddBudgetFlags(command, &options);
@@ -262,7 +262,7 @@ void AddFlags(CLI::App* command, Flags* flags) {
 absl::StatusOr<FactorizeOptions> ParseFactorizeFlags(std::vector<std::string> words) {
   CLI::App app;
   app.set_help_flag();
-  Flags flags;
+  FactorizeFlags flags;
   AddFlags(&app, &flags);
   std::reverse(words.begin(), words.end());  // as CLI11 wants them
   try {
@@ -274,7 +274,7 @@ absl::StatusOr<FactorizeOptions> ParseFactorizeFlags(std::vector<std::string> wo
 }
 
 void AddFactorizeCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<FactorizeFlags>();
   CLI::App* command =
       app.add_subcommand("factorize", "Factor the linears of a model into a new folder");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();

@@ -9,13 +9,13 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct GenerateCommandFlags {
   std::string model;
   ModelFlags model_flags;
   GenerateFlags generate;
 };
 
-absl::Status Generate(const Flags& flags) {
+absl::Status Generate(const GenerateCommandFlags& flags) {
   auto params = flags.generate.ToParams();
   if (!params.ok()) return params.status();
   auto text = OpenTextModel(flags.model, flags.model_flags, {});
@@ -34,7 +34,7 @@ absl::Status Generate(const Flags& flags) {
 }  // namespace
 
 void AddGenerateCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<GenerateCommandFlags>();
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt in process");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();
   flags->generate.AddTo(*command);

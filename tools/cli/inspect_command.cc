@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct Flags {
+struct InspectFlags {
   std::string model;
   ModelFlags model_flags;
   ExplainOptions explain_options;
@@ -130,7 +130,7 @@ std::string SummaryText(const Checkpoint& checkpoint, const std::string& path) {
   return out;
 }
 
-absl::Status Inspect(const Flags& flags) {
+absl::Status Inspect(const InspectFlags& flags) {
   auto checkpoint = OpenCheckpoint(flags.model);
   if (!checkpoint.ok()) return checkpoint.status();
   Json json = SummaryJson(**checkpoint, flags.model);
@@ -149,7 +149,7 @@ absl::Status Inspect(const Flags& flags) {
 }  // namespace
 
 void AddInspectCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   CLI::App* command =
       app.add_subcommand("inspect", "Say what a model is, and how it will be executed");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();

@@ -10,12 +10,12 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ProfileFlags {
   CpuOptions cpu;
   bool json = false;
 };
 
-absl::Status Profile(const Flags& flags) {
+absl::Status Profile(const ProfileFlags& flags) {
   auto device = MakeCpuDevice(flags.cpu);
   if (!device.ok()) return device.status();
   auto path = ProfilePath(**device);
@@ -54,7 +54,7 @@ absl::Status Profile(const Flags& flags) {
 }  // namespace
 
 void AddProfileCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ProfileFlags>();
   CLI::App* command = app.add_subcommand(
       "profile", "Measure what this machine can do, and keep it for inspect --explain");
   command

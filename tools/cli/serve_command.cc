@@ -14,7 +14,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct ServeFlags {
   std::string model;
   ModelFlags model_flags;
   EngineOptions engine;
@@ -28,7 +28,7 @@ std::string MethodOf(const Checkpoint& checkpoint) {
   return method.empty() ? "factored" : method;
 }
 
-ModelDescription Describe(const TextModel& text, const Flags& flags) {
+ModelDescription Describe(const TextModel& text, const ServeFlags& flags) {
   const FactoredModel& model = *text.opened.model;
   const ModelConfig& config = model.config();
   return {.name = std::filesystem::path(flags.model).lexically_normal().filename().string(),
@@ -46,7 +46,7 @@ ModelDescription Describe(const TextModel& text, const Flags& flags) {
           .device = text.opened.device->description()};
 }
 
-absl::Status Serve(const Flags& flags) {
+absl::Status Serve(const ServeFlags& flags) {
   auto text = OpenTextModel(flags.model, flags.model_flags, flags.engine);
   if (!text.ok()) return text.status();
   auto server =
@@ -66,7 +66,7 @@ absl::Status Serve(const Flags& flags) {
 }  // namespace
 
 void AddServeCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ServeFlags>();
   CLI::App* command = app.add_subcommand("serve", "Serve a model over gRPC");
   command->add_option("model", flags->model, "A model folder or .gguf file")->required();
   command->add_option("--listen", flags->server.listen, "host:port; port 0 = any free one")

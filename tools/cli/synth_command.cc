@@ -13,7 +13,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct SynthFlags {
   std::string out, shape, form = "dense", encode = "bf16", factor_encode, encode_head;
   int64_t layers = 0;
   SynthOptions synth;
@@ -33,7 +33,7 @@ absl::StatusOr<Encoding> ParseFlag(const std::string& flag, const std::string& t
                       absl::StrCat(flag, ": ", encoding.status().message()));
 }
 
-absl::Status ParseEncodings(Flags* flags) {
+absl::Status ParseEncodings(SynthFlags* flags) {
   auto encoding = ParseFlag("--encode", flags->encode);
   if (!encoding.ok()) return encoding.status();
   FormOptions& form = flags->synth.form;
@@ -54,7 +54,7 @@ absl::Status ParseEncodings(Flags* flags) {
   return absl::OkStatus();
 }
 
-void Print(const SynthReport& report, const NamedShape& shape, const Flags& flags) {
+void Print(const SynthReport& report, const NamedShape& shape, const SynthFlags& flags) {
   const double bytes = static_cast<double>(report.bytes);
   const double keep =
       static_cast<double>(report.stored_parameters) / static_cast<double>(report.dense_parameters);
@@ -85,7 +85,7 @@ void Print(const SynthReport& report, const NamedShape& shape, const Flags& flag
   PrintNow(text);
 }
 
-absl::Status Run(Flags flags) {
+absl::Status Run(SynthFlags flags) {
   auto shape = FindShape(flags.shape, flags.layers);
   if (!shape.ok()) return shape.status();
   flags.synth.config = shape->config;
@@ -116,7 +116,7 @@ void AddFormFlags(CLI::App& command, FormOptions* form) {
 }  // namespace
 
 void AddSynthCommand(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<SynthFlags>();
   CLI::App* command = app.add_subcommand(
       "synth", "Write a model of random weights in a known shape, to measure speed with");
   command->add_option("out", flags->out, "The folder to write; it must not exist")->required();

@@ -10,7 +10,7 @@
 namespace rankine {
 namespace {
 
-struct Flags {
+struct TokenizeFlags {
   std::string model, text, file;
   bool has_text = false;  // it may be given as ""
   std::vector<int32_t> ids;
@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> OpenTokenizer(const std::string
   return TokenizerOf(**checkpoint);
 }
 
-absl::Status Tokenize(const Flags& flags) {
+absl::Status Tokenize(const TokenizeFlags& flags) {
   if (!flags.has_text && flags.file.empty()) {
     return absl::InvalidArgumentError("no text; give --text TEXT or --file FILE");
   }
@@ -49,7 +49,7 @@ absl::Status Tokenize(const Flags& flags) {
   return absl::OkStatus();
 }
 
-absl::Status Detokenize(const Flags& flags) {
+absl::Status Detokenize(const TokenizeFlags& flags) {
   auto tokenizer = OpenTokenizer(flags.model);
   if (!tokenizer.ok()) return tokenizer.status();
   const std::string text = (*tokenizer)->Decode(flags.ids, flags.skip_special);
@@ -60,7 +60,7 @@ absl::Status Detokenize(const Flags& flags) {
 }  // namespace
 
 void AddTokenizeCommands(CLI::App& app, Action* action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* encode = app.add_subcommand("tokenize", "Text to token ids");
   encode->add_option("model", flags->model, "A model folder or .gguf file")->required();
   auto* text = encode->add_option("--text", flags->text, "The text");

@@ -12,12 +12,12 @@
 #include "models/status_macros.h"
 #include "runtime/factor/core_reader.h"
 #include "runtime/factor/host_tensor.h"
+#include "tools/compress/eigen_views.h"
 #include "tools/compress/hadamard.h"
 
 namespace rankine {
 namespace {
 
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using ConstMap = Eigen::Map<const RowMajor>;
 
 bool Has(const std::vector<int>& legs, int leg) {

@@ -9,19 +9,14 @@
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
 #include "tools/compress/block_rounder.h"
+#include "tools/compress/eigen_views.h"
 
 namespace rankine {
 namespace {
 
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using View = Eigen::Map<RowMajor>;
-using ConstView = Eigen::Map<const RowMajor>;
-
 // Columns between two corrections by a matrix product; within them, column by column. As wide as
 // an encoding's usual group, so that most groups are one.
 constexpr int64_t kStepColumns = 64;
-
-ConstView Of(const Matrix64& a) { return ConstView(a.values.data(), a.rows, a.cols); }
 
 // Runs the columns of one matrix.
 class Rounding {
@@ -44,11 +39,11 @@ class Rounding {
   // What is wanted of columns [begin, begin + count) after the error of those before.
   Matrix64 Wanted(int64_t begin, int64_t count) const {
     Matrix64 wanted(w_.rows, count);
-    View view(wanted.values.data(), w_.rows, count);
-    view = Of(w_).middleCols(begin, count);
+    Eigen::Map<RowMajor> view(wanted.values.data(), w_.rows, count);
+    view = View(w_).middleCols(begin, count);
     if (options_.ldl == nullptr || begin == 0) return wanted;
     view.noalias() +=
-        Of(errors_).leftCols(begin) * Of(options_.ldl->feedback).block(0, begin, begin, count);
+        View(errors_).leftCols(begin) * View(options_.ldl->feedback).block(0, begin, begin, count);
     return wanted;
   }
 
@@ -95,7 +90,7 @@ absl::StatusOr<LdlFactors> BlockLdl(const Matrix64& h, int64_t width, double dam
   const int64_t n = h.rows;
   // The Cholesky factor of H with rows and columns reversed is lower triangular; reversed again it
   // is upper: H = U U^T.
-  Eigen::MatrixXd reversed = Of(h).reverse();
+  Eigen::MatrixXd reversed = View(h).reverse();
   const double mean = reversed.trace() / static_cast<double>(std::max<int64_t>(n, 1));
   reversed.diagonal().array() += damping * mean;
   const Eigen::LLT<Eigen::MatrixXd> cholesky(reversed);
@@ -107,7 +102,7 @@ absl::StatusOr<LdlFactors> BlockLdl(const Matrix64& h, int64_t width, double dam
   }
   const Eigen::MatrixXd lower = cholesky.matrixL();
   LdlFactors factors{.width = width, .feedback = Matrix64(n, n)};
-  View m(factors.feedback.values.data(), n, n);
+  Eigen::Map<RowMajor> m = View(factors.feedback);
   m = lower.reverse();
   for (int64_t begin = 0; begin < n; begin += width) {
     const int64_t count = std::min(width, n - begin);

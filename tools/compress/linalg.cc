@@ -13,26 +13,14 @@
 #include "Eigen/QR"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "tools/compress/eigen_views.h"
 #include "tools/compress/symmetric_eigen.h"
 
 namespace rankine {
 namespace {
 
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using ColMajor = Eigen::MatrixXd;
-
 // Below this share of s_1 the square root of an f64 quadratic form has no digit left.
 constexpr double kResolvedShare = 1e-8;
-// Below this share of the largest eigenvalue a direction of a Gram matrix is rounding.
-constexpr double kSmallestShare = 1e-12;
-
-Eigen::Map<const RowMajor> View(const Matrix64& a) {
-  return Eigen::Map<const RowMajor>(a.values.data(), a.rows, a.cols);
-}
-
-Eigen::Map<RowMajor> View(Matrix64& a) {
-  return Eigen::Map<RowMajor>(a.values.data(), a.rows, a.cols);
-}
 
 Eigen::Map<const Eigen::VectorXd> VectorOf(const std::vector<double>& values) {
   return Eigen::Map<const Eigen::VectorXd>(values.data(), static_cast<int64_t>(values.size()));

@@ -7,22 +7,16 @@
 
 #include "Eigen/QR"
 #include "absl/strings/str_cat.h"
+#include "tools/compress/eigen_views.h"
 
 namespace rankine {
 namespace {
-
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using ColMajor = Eigen::MatrixXd;
 
 // A row whose part outside the span of those chosen before is below this share of the largest row
 // is in their span: factors hold at most 24 bits.
 constexpr double kDependent = 1e-9;
 // Rows of W at a time, where all of it is compared.
 constexpr int64_t kRowsAtATime = 256;
-
-Eigen::Map<const RowMajor> View(const Matrix64& a) {
-  return Eigen::Map<const RowMajor>(a.values.data(), a.rows, a.cols);
-}
 
 // Those of [0, m) that are not among `pivots`.
 std::vector<int64_t> OtherRows(const std::vector<int64_t>& pivots, int64_t m) {

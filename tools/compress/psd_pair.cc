@@ -9,20 +9,11 @@
 #include "Eigen/Core"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
+#include "tools/compress/eigen_views.h"
 #include "tools/compress/symmetric_eigen.h"
 
 namespace rankine {
 namespace {
-
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using ColMajor = Eigen::MatrixXd;
-
-// Below this share of the largest a direction is rounding (as in linalg.cc).
-constexpr double kSmallestShare = 1e-12;
-
-Eigen::Map<const RowMajor> View(const Matrix64& a) {
-  return Eigen::Map<const RowMajor>(a.values.data(), a.rows, a.cols);
-}
 
 struct Eigenpairs {
   ColMajor vectors;

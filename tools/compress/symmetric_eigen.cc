@@ -12,14 +12,14 @@
 #include "Eigen/Householder"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
+#include "tools/compress/eigen_views.h"
 #include "tools/compress/tridiagonal_eigen.h"
 
 namespace rankine {
 namespace {
 
-using ColMajor = Eigen::MatrixXd;
 using Eigen::VectorXd;
-using View = Eigen::Map<ColMajor>;
+using Columns = Eigen::Map<ColMajor>;
 
 // Reflections of a panel: a product over 64 summed columns runs near the full speed, and the thin
 // products within a panel, which grow with it, are still small beside the rest.
@@ -30,7 +30,7 @@ constexpr int64_t kUpdateColumns = 256;
 class Tridiagonalisation {
  public:
   // Works in `a` [n, n], whose strict upper triangle is not read.
-  explicit Tridiagonalisation(View a)
+  explicit Tridiagonalisation(Columns a)
       : a_(a), n_(a.rows()), w_(n_, kPanel), taus_(std::max<int64_t>(n_ - 1, 0)) {
     diagonal.resize(n_);
     off.resize(taus_.size());
@@ -43,8 +43,8 @@ class Tridiagonalisation {
   }
 
   // The reflections on vectors of the tridiagonal matrix, in place: [n, count].
-  void TurnBack(View vectors) const {
-    Eigen::HouseholderSequence<View, VectorXd>(a_, taus_)
+  void TurnBack(Columns vectors) const {
+    Eigen::HouseholderSequence<Columns, VectorXd>(a_, taus_)
         .setLength(n_ - 1)
         .setShift(1)
         .applyThisOnTheLeft(vectors);
@@ -96,7 +96,7 @@ class Tridiagonalisation {
     }
   }
 
-  View a_;
+  Columns a_;
   const int64_t n_;
   ColMajor w_;  // of the panel; rows as a
   VectorXd taus_;
@@ -107,10 +107,10 @@ class Tridiagonalisation {
 absl::StatusOr<SymmetricEigen> LargestEigen(Matrix64 symmetric, int64_t wanted) {
   const int64_t n = symmetric.rows;
   RK_CHECK(n >= 1 && symmetric.cols == n && wanted >= 0 && wanted <= n);
-  Tridiagonalisation tridiagonal(View(symmetric.values.data(), n, n));
+  Tridiagonalisation tridiagonal(Columns(symmetric.values.data(), n, n));
   RK_ASSIGN_OR_RETURN(TridiagonalEigen eigen, SolveTridiagonal(std::move(tridiagonal.diagonal),
                                                                std::move(tridiagonal.off), wanted));
-  if (wanted > 0) tridiagonal.TurnBack(View(eigen.vectors.values.data(), n, wanted));
+  if (wanted > 0) tridiagonal.TurnBack(Columns(eigen.vectors.values.data(), n, wanted));
   SymmetricEigen result{.values = std::move(eigen.values), .vectors = Matrix64(wanted, n)};
   std::reverse(result.values.begin(), result.values.end());
   for (int64_t k = 0; k < wanted; ++k) {

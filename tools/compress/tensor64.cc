@@ -9,7 +9,7 @@
 namespace rankine {
 namespace {
 
-int64_t Product(absl::Span<const int64_t> sizes) {
+int64_t CountOf(absl::Span<const int64_t> sizes) {
   return std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
 }
 
@@ -25,11 +25,11 @@ std::vector<size_t> ModeFirst(size_t mode, size_t order) {
 }  // namespace
 
 Tensor64::Tensor64(std::vector<int64_t> sizes)
-    : extents(std::move(sizes)), values(static_cast<size_t>(Product(extents))) {}
+    : extents(std::move(sizes)), values(static_cast<size_t>(CountOf(extents))) {}
 
 Tensor64::Tensor64(std::vector<int64_t> sizes, std::vector<double> numbers)
     : extents(std::move(sizes)), values(std::move(numbers)) {
-  RK_CHECK(static_cast<int64_t>(values.size()) == Product(extents));
+  RK_CHECK(static_cast<int64_t>(values.size()) == CountOf(extents));
 }
 
 int64_t Tensor64::NumbersPerSlice(size_t mode) const {

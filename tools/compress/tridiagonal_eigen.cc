@@ -10,12 +10,12 @@
 #include "Eigen/Eigenvalues"
 #include "kernels/base/check.h"
 #include "models/status_macros.h"
+#include "tools/compress/eigen_views.h"
 #include "tools/compress/secular_equation.h"
 
 namespace rankine {
 namespace {
 
-using ColMajor = Eigen::MatrixXd;
 using Eigen::VectorXd;
 
 // Parts of this size are solved by QR iterations, whose cubic cost is small there.

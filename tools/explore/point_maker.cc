@@ -15,16 +15,12 @@
 #include "tools/compress/work_folder.h"
 #include "tools/explore/linear_errors.h"
 #include "tools/explore/model_size.h"
+#include "tools/measure/stopwatch.h"
 
 namespace rankine {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 absl::Status RemoveFolder(const std::string& path) {
   std::error_code error;

@@ -16,7 +16,7 @@ namespace rankine {
 namespace {
 
 // Rows converted at a time.
-constexpr int64_t kChunkRows = 256;
+constexpr int64_t kConvertedRows = 256;
 
 class DenseExport {
  public:
@@ -84,8 +84,8 @@ class DenseExport {
     RK_ASSIGN_OR_RETURN(const Matrix64 w, DenseWeight(source_, matrix, pool_));
     std::vector<float> floats;
     std::vector<char> out;
-    for (int64_t row = 0; row < w.rows; row += kChunkRows) {
-      const int64_t count = (std::min(w.rows, row + kChunkRows) - row) * w.cols;
+    for (int64_t row = 0; row < w.rows; row += kConvertedRows) {
+      const int64_t count = (std::min(w.rows, row + kConvertedRows) - row) * w.cols;
       floats.assign(w.Row(row), w.Row(row) + count);
       out.resize(static_cast<size_t>(count) * SizeOf(options_.dtype));
       const int64_t bad =

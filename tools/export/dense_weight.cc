@@ -9,11 +9,10 @@
 #include "models/checkpoint_source.h"
 #include "models/status_macros.h"
 #include "runtime/factor/core_reader.h"
+#include "tools/compress/eigen_views.h"
 
 namespace rankine {
 namespace {
-
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Rows a thread takes at a time: enough for a matrix product to be one.
 constexpr int64_t kChunkRows = 64;

@@ -13,19 +13,14 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/machine_peak.h"
+#include "tools/measure/stopwatch.h"
 
 namespace rankine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kChunkTokens = 512;
 // Passes of each access pattern before each sample: some 100 ms, best of three.
 constexpr int kProbeRepeats = 3;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // One model with its cache and activations: sequences that can be run again and again.
 class Runner {

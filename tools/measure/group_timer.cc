@@ -7,11 +7,10 @@
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/machine_levels.h"
 #include "tools/measure/statistics.h"
+#include "tools/measure/stopwatch.h"
 
 namespace rankine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Writes more than the caches hold.
 class CacheFiller {
@@ -90,7 +89,7 @@ absl::StatusOr<double> MeasureGroup(Device& device, const LinearGroup& group, in
     const auto start = Clock::now();
     group.Run(device, input->views(), out, workspace->data(), /*accumulate=*/false);
     if (run > 0)  // the first warms up
-      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      seconds.push_back(SecondsSince(start));
   }
   return Median(seconds);
 }

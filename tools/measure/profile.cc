@@ -12,15 +12,10 @@
 #include "kernels/cpu/thread_pool.h"
 #include "tools/measure/own_share.h"
 #include "tools/measure/statistics.h"
+#include "tools/measure/stopwatch.h"
 
 namespace rankine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // One fork and join of the pool with nothing to do.
 double StepSeconds(ThreadPool* pool) {
@@ -90,7 +85,7 @@ double StoreSeconds(Device& device, double flops) {
   return std::max(0.0, seconds) / (kOutputs / kBlockRows);
 }
 
-constexpr double DeviceProfile::*kRates[] = {
+constexpr double DeviceProfile::*kRateFields[] = {
     &DeviceProfile::read_bytes_per_second, &DeviceProfile::l3_bytes_per_second,
     &DeviceProfile::l2_bytes_per_second,   &DeviceProfile::f32_flops_per_second,
     &DeviceProfile::bf16_flops_per_second, &DeviceProfile::int8_flops_per_second};
@@ -98,7 +93,7 @@ constexpr double DeviceProfile::*kRates[] = {
 bool TakeBetter(const DeviceProfile& round, DeviceProfile* best) {
   constexpr double kNoise = 1.05;
   bool bettered = false;
-  for (const auto rate : kRates) {
+  for (const auto rate : kRateFields) {
     bettered |= round.*rate > kNoise * (best->*rate);
     best->*rate = std::max(best->*rate, round.*rate);
   }

@@ -13,19 +13,14 @@
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
 #include "models/status_macros.h"
+#include "tools/measure/stopwatch.h"
 
 namespace rankine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Made in memory before they are written, and the share that one thread takes at a time.
 constexpr int64_t kBlockBytes = int64_t{32} << 20;
 constexpr int64_t kPieceBytes = int64_t{128} << 10;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 class Synthesizer {
  public:

@@ -61,6 +61,9 @@ absl::StatusOr<const AllocationPolicy*> FindAllocationPolicy(std::string_view na
 // The same share for every linear.
 absl::StatusOr<Allocation> AllocateUniform(const AllocationRequest& request);
 
+// Halvings of an interval of doubles, until it cannot shrink.
+inline constexpr int kBisections = 100;
+
 // What a linear costs at each rank it may have, in the unit of the request's budget.
 double CostAtRank(const AllocationRequest& request, const AllocationLinear& linear, int64_t rank);
 double DenseCost(const AllocationRequest& request, const AllocationLinear& linear);

@@ -19,7 +19,6 @@ namespace {
 constexpr double kWidest = 4;
 // The scale of all shares: up to where the least weight keeps everything.
 constexpr double kLargestScale = 2 * kWidest;
-constexpr int kBisections = 60;
 
 class Space {
  public:

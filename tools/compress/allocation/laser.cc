@@ -9,7 +9,7 @@ namespace rankine {
 namespace {
 
 // As in the paper, which removes 10% to 99% of the rank.
-constexpr double kShares[] = {0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9};
+constexpr double kTriedShares[] = {0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9};
 
 struct Intervention {
   std::string linear;
@@ -43,7 +43,7 @@ absl::StatusOr<Allocation> AllocateByLaser(const AllocationRequest& request) {
   if (request.search.interventions < 1) {
     return absl::InvalidArgumentError("laser needs at least one intervention");
   }
-  RK_ASSIGN_OR_RETURN(const std::vector<double> shares, SharesOr(request.search, kShares));
+  RK_ASSIGN_OR_RETURN(const std::vector<double> shares, SharesOr(request.search, kTriedShares));
   RK_ASSIGN_OR_RETURN(const std::vector<Intervention> all, MeasureAll(request, shares));
   Ranks taken;
   double increase = 0;

@@ -11,21 +11,19 @@
 namespace rankine {
 namespace {
 
-// Halvings of lambda's logarithm: the interval of 2^+-200 shrinks below a step of any curve.
-constexpr int kBisections = 100;
 constexpr double kLargestLog = 200;
 
-struct Point {
+struct CurvePoint {
   int64_t rank = 0;  // 0 = dense
   double cost = 0;
   double loss = 0;
 };
 
 // Of one linear: by rising cost, with falling loss.
-std::vector<Point> CurveOf(const AllocationRequest& request, const AllocationLinear& linear) {
+std::vector<CurvePoint> CurveOf(const AllocationRequest& request, const AllocationLinear& linear) {
   std::vector<double> tail(linear.losses.size() + 1);
   for (size_t k = linear.losses.size(); k-- > 0;) tail[k] = tail[k + 1] + linear.losses[k];
-  std::vector<Point> curve;
+  std::vector<CurvePoint> curve;
   for (const int64_t rank : CandidateRanks(request, linear)) {
     const size_t kept = std::min<size_t>(static_cast<size_t>(rank), linear.losses.size());
     curve.push_back({rank, CostAtRank(request, linear, rank), tail[kept]});
@@ -34,9 +32,9 @@ std::vector<Point> CurveOf(const AllocationRequest& request, const AllocationLin
   return curve;
 }
 
-class Chooser {
+class GreedyChooser {
  public:
-  explicit Chooser(const AllocationRequest& request) : budget_(TotalBudget(request)) {
+  explicit GreedyChooser(const AllocationRequest& request) : budget_(TotalBudget(request)) {
     for (const AllocationLinear& l : request.linears) curves_.push_back(CurveOf(request, l));
     chosen_.resize(curves_.size());
   }
@@ -58,14 +56,14 @@ class Chooser {
     SpendTheRest();
   }
 
-  const Point& point(size_t linear) const { return curves_[linear][chosen_[linear]]; }
+  const CurvePoint& point(size_t linear) const { return curves_[linear][chosen_[linear]]; }
 
  private:
   // Each linear's point of least loss + lambda cost; the cost of all.
   double SetTo(double lambda) {
     double total = 0;
     for (size_t i = 0; i < curves_.size(); ++i) {
-      const std::vector<Point>& curve = curves_[i];
+      const std::vector<CurvePoint>& curve = curves_[i];
       size_t best = 0;
       for (size_t k = 1; k < curve.size(); ++k) {
         if (curve[k].loss + lambda * curve[k].cost < curve[best].loss + lambda * curve[best].cost) {
@@ -85,8 +83,8 @@ class Chooser {
     std::priority_queue<std::pair<double, size_t>> steps;
     const auto offer = [&](size_t i) {
       if (chosen_[i] + 1 == curves_[i].size()) return;
-      const Point& now = point(i);
-      const Point& next = curves_[i][chosen_[i] + 1];
+      const CurvePoint& now = point(i);
+      const CurvePoint& next = curves_[i][chosen_[i] + 1];
       steps.push({(now.loss - next.loss) / std::max(next.cost - now.cost, 1.0), i});
     };
     for (size_t i = 0; i < curves_.size(); ++i) offer(i);
@@ -102,14 +100,14 @@ class Chooser {
   }
 
   double budget_;
-  std::vector<std::vector<Point>> curves_;
+  std::vector<std::vector<CurvePoint>> curves_;
   std::vector<size_t> chosen_;
 };
 
 }  // namespace
 
 absl::StatusOr<Allocation> AllocateLossGreedy(const AllocationRequest& request) {
-  Chooser chooser(request);
+  GreedyChooser chooser(request);
   if (chooser.LeastCost() > TotalBudget(request)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the budget of ", TotalBudget(request), request.bits > 0 ? " bits" : " numbers",

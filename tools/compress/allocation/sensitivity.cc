@@ -13,10 +13,9 @@ namespace {
 
 // The paper's 0.1 to 0.9 in steps of 0.1 cost more than twice as much; losses between are close to
 // linear.
-constexpr double kShares[] = {0.3, 0.5, 0.7, 0.9};
-constexpr int kBisections = 100;
+constexpr double kMeasuredShares[] = {0.3, 0.5, 0.7, 0.9};
 
-struct Point {
+struct MeasuredPoint {
   int64_t rank = 0;
   double increase = 0;
 };
@@ -60,7 +59,7 @@ class Curve {
     size_t i = points_.size() - 1;
     while (i > 0 && points_[i - 1].increase <= threshold) --i;
     if (i == 0) return points_[0].rank;
-    const Point &above = points_[i], &below = points_[i - 1];
+    const MeasuredPoint &above = points_[i], &below = points_[i - 1];
     const double part = (threshold - above.increase) / (below.increase - above.increase);
     const auto rank =
         static_cast<double>(above.rank) - part * static_cast<double>(above.rank - below.rank);
@@ -73,12 +72,12 @@ class Curve {
 
  private:
   std::vector<int64_t> candidates_;
-  std::vector<Point> points_;  // by rising rank, with increases that do not rise
+  std::vector<MeasuredPoint> points_;  // by rising rank, with increases that do not rise
 };
 
-class Chooser {
+class SensitivityChooser {
  public:
-  Chooser(const AllocationRequest& request, std::vector<Curve> curves)
+  SensitivityChooser(const AllocationRequest& request, std::vector<Curve> curves)
       : request_(request), curves_(std::move(curves)) {}
 
   std::vector<int64_t> RanksAt(double threshold) const {
@@ -134,7 +133,7 @@ class Chooser {
 };
 
 absl::StatusOr<std::vector<int64_t>> Choose(const AllocationRequest& request,
-                                            const Chooser& chooser) {
+                                            const SensitivityChooser& chooser) {
   const double budget = TotalBudget(request);
   // Every linear dense; every linear at its smallest measured rank.
   double low = -1, high = chooser.HighestThreshold();
@@ -158,14 +157,14 @@ absl::StatusOr<std::vector<int64_t>> Choose(const AllocationRequest& request,
 }  // namespace
 
 absl::StatusOr<Allocation> AllocateBySensitivity(const AllocationRequest& request) {
-  RK_ASSIGN_OR_RETURN(const std::vector<double> shares, SharesOr(request.search, kShares));
+  RK_ASSIGN_OR_RETURN(const std::vector<double> shares, SharesOr(request.search, kMeasuredShares));
   std::vector<Curve> curves;
   for (const AllocationLinear& l : request.linears) {
     RK_ASSIGN_OR_RETURN(Curve curve, Curve::Measure(request, l, shares));
     curves.push_back(std::move(curve));
   }
   RK_ASSIGN_OR_RETURN(const std::vector<int64_t> ranks,
-                      Choose(request, Chooser(request, std::move(curves))));
+                      Choose(request, SensitivityChooser(request, std::move(curves))));
   Allocation allocation;
   for (size_t i = 0; i < ranks.size(); ++i) {
     if (ranks[i] > 0) allocation[request.linears[i].name] = {.rank = ranks[i]};

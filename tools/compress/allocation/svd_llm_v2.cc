@@ -13,7 +13,6 @@ namespace {
 // Losses are sums over all tokens and well above 1 in practice; the floor keeps 1 / log finite and
 // the order of linears.
 constexpr double kLeastLog = 1;
-constexpr int kBisections = 60;
 
 std::string TypeOf(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 

@@ -9,16 +9,16 @@
 namespace rankine {
 namespace {
 
-int64_t CoreBits(const Encoding& encoding, int64_t rows, int64_t cols) {
-  if (encoding.IsFloat()) return 8 * static_cast<int64_t>(SizeOf(encoding.dtype)) * rows * cols;
-  return 8 * StoredBytes(encoding, rows, cols);
-}
-
 int64_t BitsAt(int64_t r, int64_t m, int64_t n, const Encoding& encoding, int64_t extra) {
   return FactorBits(r, m, n, encoding) + 32 * extra;
 }
 
 }  // namespace
+
+int64_t CoreBits(const Encoding& encoding, int64_t rows, int64_t cols) {
+  if (encoding.IsFloat()) return 8 * static_cast<int64_t>(SizeOf(encoding.dtype)) * rows * cols;
+  return 8 * StoredBytes(encoding, rows, cols);
+}
 
 int64_t FactorBits(int64_t r, int64_t m, int64_t n, const Encoding& encoding) {
   return CoreBits(encoding, m, r) + CoreBits(encoding, r, n) + 32 * r;

@@ -27,6 +27,9 @@ struct Budget {
 absl::StatusOr<int64_t> RankWithin(const Budget& budget, int64_t m, int64_t n,
                                    const Encoding& encoding, int64_t extra = 0);
 
+// Bits of a core in `encoding`, everything counted.
+int64_t CoreBits(const Encoding& encoding, int64_t rows, int64_t cols);
+
 // Bits of U [m, r] and V [r, n] in `encoding` and S [r] in f32.
 int64_t FactorBits(int64_t r, int64_t m, int64_t n, const Encoding& encoding);
 

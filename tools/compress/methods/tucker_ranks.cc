@@ -10,8 +10,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "models/encode/block_storage.h"
 #include "models/status_macros.h"
+#include "tools/compress/methods/budget.h"
 #include "tools/compress/tucker_decomposition.h"
 
 namespace rankine {
@@ -35,11 +35,6 @@ int64_t Numbers(const TuckerModes& modes, const Ranks& ranks) {
     if (ranks[k] < modes.extents[k]) numbers += ranks[k] * modes.extents[k];
   }
   return numbers;
-}
-
-int64_t CoreBits(const Encoding& e, int64_t rows, int64_t cols) {
-  if (e.IsFloat()) return 8 * static_cast<int64_t>(SizeOf(e.dtype)) * rows * cols;
-  return 8 * StoredBytes(e, rows, cols);
 }
 
 int64_t Bits(const TuckerModes& modes, const Ranks& ranks, const Encoding& e) {

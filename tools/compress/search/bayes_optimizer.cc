@@ -37,7 +37,7 @@ class Random {
 
 using Point = std::vector<double>;
 
-struct Candidate {
+struct Trial {
   double improvement = 0;
   Point point;
 };
@@ -48,13 +48,13 @@ class Acquisition {
       : gp_(gp), best_(best), random_(random) {}
 
   Point Best() {
-    std::vector<Candidate> candidates;
+    std::vector<Trial> candidates;
     for (int i = 0; i < kRandomPoints; ++i) candidates.push_back(Rate(RandomPoint()));
     for (int i = 0; i < kNearPoints; ++i) candidates.push_back(Rate(NearPoint()));
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const auto& a, const auto& b) { return a.improvement > b.improvement; });
     candidates.resize(kClimbers);
-    for (Candidate& c : candidates) Climb(&c);
+    for (Trial& c : candidates) Climb(&c);
     return std::max_element(
                candidates.begin(), candidates.end(),
                [](const auto& a, const auto& b) { return a.improvement < b.improvement; })
@@ -62,7 +62,7 @@ class Acquisition {
   }
 
  private:
-  Candidate Rate(Point point) const {
+  Trial Rate(Point point) const {
     const double improvement = gp_.ExpectedImprovement(point.data(), best_.value);
     return {improvement, std::move(point)};
   }
@@ -84,7 +84,7 @@ class Acquisition {
     return point;
   }
 
-  void Climb(Candidate* c) const {
+  void Climb(Trial* c) const {
     for (double step = kFirstStep; step > kLastStep; step /= 2) {
       bool moved = true;
       while (moved) {
@@ -96,10 +96,10 @@ class Acquisition {
     }
   }
 
-  bool TryMove(size_t i, double step, Candidate* c) const {
+  bool TryMove(size_t i, double step, Trial* c) const {
     Point point = c->point;
     point[i] = std::clamp(point[i] + step, 0.0, 1.0);
-    Candidate moved = Rate(std::move(point));
+    Trial moved = Rate(std::move(point));
     if (moved.improvement <= c->improvement) return false;
     *c = std::move(moved);
     return true;

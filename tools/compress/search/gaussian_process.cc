@@ -9,12 +9,12 @@
 #include "Eigen/Cholesky"
 #include "Eigen/Core"
 #include "absl/strings/str_cat.h"
+#include "tools/compress/eigen_views.h"
 
 namespace rankine {
 namespace {
 
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Lower = Eigen::LLT<Eigen::MatrixXd>;
+using LowerFactor = Eigen::LLT<Eigen::MatrixXd>;
 
 // Bounds of Fit, as documented.
 constexpr double kLeastLength = 0.05, kMostLength = 10;
@@ -23,7 +23,7 @@ constexpr double kLeastNoise = 1e-8, kMostNoise = 1;
 // apart, well within the width of the likelihood's peak; steps then halve until they change the
 // parameters by less than a thousandth.
 constexpr int kLengths = 12, kNoises = 9;
-constexpr double kLastStep = 1e-3;
+constexpr double kLastLogStep = 1e-3;
 
 double Matern(double squared_distance, double length) {
   const double d = std::sqrt(5 * squared_distance) / length;
@@ -44,11 +44,11 @@ Eigen::MatrixXd SquaredDistances(const Matrix64& x) {
   return d;
 }
 
-double MeanOf(const std::vector<double>& y) {
+double PlainMean(const std::vector<double>& y) {
   return std::accumulate(y.begin(), y.end(), 0.0) / static_cast<double>(y.size());
 }
 
-double LogDeterminant(const Lower& factor) {
+double LogDeterminant(const LowerFactor& factor) {
   double sum = 0;
   for (Eigen::Index i = 0; i < factor.rows(); ++i) sum += std::log(factor.matrixLLT()(i, i));
   return 2 * sum;
@@ -69,12 +69,12 @@ class Profile {
  public:
   Profile(const Matrix64& x, const std::vector<double>& y)
       : distances_(SquaredDistances(x)), centred_(static_cast<Eigen::Index>(y.size())) {
-    const double mean = MeanOf(y);
+    const double mean = PlainMean(y);
     for (size_t i = 0; i < y.size(); ++i) centred_(static_cast<Eigen::Index>(i)) = y[i] - mean;
   }
 
   GaussianProcessParameters At(double log_length, double log_noise) const {
-    const Lower factor = Factor(log_length, log_noise);
+    const LowerFactor factor = Factor(log_length, log_noise);
     const double variance = BestVariance(factor);
     return {.length = std::exp(log_length),
             .variance = variance,
@@ -83,21 +83,21 @@ class Profile {
 
   // Less than any where the covariance is singular to rounding.
   double LogLikelihood(double log_length, double log_noise) const {
-    const Lower factor = Factor(log_length, log_noise);
+    const LowerFactor factor = Factor(log_length, log_noise);
     if (factor.info() != Eigen::Success) return -std::numeric_limits<double>::infinity();
     const auto n = static_cast<double>(centred_.size());
     return -0.5 * (n * std::log(BestVariance(factor)) + LogDeterminant(factor));
   }
 
  private:
-  Lower Factor(double log_length, double log_noise) const {
+  LowerFactor Factor(double log_length, double log_noise) const {
     const double length = std::exp(log_length);
     Eigen::MatrixXd k = distances_.unaryExpr([&](double d) { return Matern(d, length); });
     k.diagonal().array() += std::exp(log_noise);
-    return Lower(k);
+    return LowerFactor(k);
   }
 
-  double BestVariance(const Lower& factor) const {
+  double BestVariance(const LowerFactor& factor) const {
     const double fit = centred_.dot(factor.solve(centred_));
     const double least = std::numeric_limits<double>::min() * 1e10;  // all observations equal
     return std::max(fit / static_cast<double>(centred_.size()), least);
@@ -117,11 +117,11 @@ absl::StatusOr<GaussianProcess> GaussianProcess::Create(
   }
   GaussianProcess gp;
   gp.parameters_ = parameters;
-  gp.mean_ = MeanOf(y);
+  gp.mean_ = PlainMean(y);
   Eigen::MatrixXd k = SquaredDistances(x).unaryExpr(
       [&](double d) { return parameters.variance * Matern(d, parameters.length); });
   k.diagonal().array() += parameters.noise;
-  const Lower factor(k);
+  const LowerFactor factor(k);
   if (factor.info() != Eigen::Success) {
     return absl::InvalidArgumentError(
         "the covariance of the points is singular: equal points need noise");
@@ -161,7 +161,7 @@ absl::StatusOr<GaussianProcess> GaussianProcess::Fit(const Matrix64& x,
     for (int j = 0; j < kNoises; ++j) offer(low[0] + i * step[0], low[1] + j * step[1]);
   }
   // Pattern search: as long as a step to a neighbour helps it is taken, then the steps halve.
-  while (step[1] > kLastStep) {
+  while (step[1] > kLastLogStep) {
     const double at[] = {best[0], best[1]};
     const bool moved = offer(at[0] + step[0], at[1]) || offer(at[0] - step[0], at[1]) ||
                        offer(at[0], at[1] + step[1]) || offer(at[0], at[1] - step[1]);

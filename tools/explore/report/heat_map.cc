@@ -9,7 +9,7 @@
 namespace rankine {
 namespace {
 
-constexpr double kNameSize = 12;
+constexpr double kTypeSize = 12;
 constexpr double kRowHeight = 26;
 constexpr double kGap = 1.5;
 // The palest shade can still be told from the empty page.
@@ -39,7 +39,7 @@ std::string Scale(double left, double top, double width, double low, double high
 
 std::string DrawHeatMap(const HeatMap& map, double width) {
   double names = 0, low = 1e300, high = -1e300;
-  for (const std::string& row : map.rows) names = std::max(names, TextWidth(row, kNameSize));
+  for (const std::string& row : map.rows) names = std::max(names, TextWidth(row, kTypeSize));
   for (const auto& row : map.cells) {
     for (const HeatCell& cell : row) {
       if (!cell.value) continue;

@@ -108,7 +108,7 @@ std::string WideAndNarrow(const LineChart& chart) {
 }
 
 // Values by type and layer, as a heat map.
-struct Cells {
+struct HeatCells {
   std::vector<std::string> types;  // in the order in which they come
   std::map<std::string, std::map<int64_t, HeatCell>> values;
   std::set<int64_t> layers;
@@ -133,7 +133,7 @@ std::vector<std::string> ShortTypes(const std::vector<std::string>& types) {
   return names;
 }
 
-std::string DrawCells(const Cells& cells, const std::string& label) {
+std::string DrawCells(const HeatCells& cells, const std::string& label) {
   HeatMap map{.label = label, .x_title = "layer", .rows = ShortTypes(cells.types)};
   for (const int64_t layer : cells.layers) map.columns.push_back(absl::StrCat(layer));
   for (const std::string& type : cells.types) {
@@ -225,7 +225,7 @@ std::string LayerErrorSection(const Exploration& e) {
 }
 
 std::string SensitivitySection(const Exploration& e) {
-  Cells cells;
+  HeatCells cells;
   std::string caption;
   if (!e.sensitivity.empty()) {
     double low = 1e300, high = 0;

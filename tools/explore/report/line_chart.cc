@@ -12,9 +12,9 @@ namespace {
 
 constexpr double kNameSize = 12;
 
-class Drawing {
+class LineDrawing {
  public:
-  Drawing(const LineChart& chart, double width, double height)
+  LineDrawing(const LineChart& chart, double width, double height)
       : chart_(chart), width_(width), height_(height) {
     std::vector<double> xs, ys;
     double names = 0;
@@ -108,7 +108,7 @@ class Drawing {
 }  // namespace
 
 std::string DrawLines(const LineChart& chart, double width, double height) {
-  return Drawing(chart, width, height).Run();
+  return LineDrawing(chart, width, height).Run();
 }
 
 }  // namespace rankine

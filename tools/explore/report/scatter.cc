@@ -15,9 +15,9 @@ namespace {
 constexpr double kLabelSize = 12;
 constexpr double kMarkSize = 5;
 
-class Drawing {
+class ScatterDrawing {
  public:
-  Drawing(const ScatterChart& chart, double width, double height)
+  ScatterDrawing(const ScatterChart& chart, double width, double height)
       : chart_(chart), width_(width), height_(height) {
     std::vector<double> xs, ys;
     for (const ScatterPoint& p : chart.points) {
@@ -203,7 +203,7 @@ class Drawing {
 }  // namespace
 
 std::string DrawScatter(const ScatterChart& chart, double width, double height) {
-  return Drawing(chart, width, height).Run();
+  return ScatterDrawing(chart, width, height).Run();
 }
 
 }  // namespace rankine
