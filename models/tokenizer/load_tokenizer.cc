@@ -6,6 +6,7 @@
 #include "models/files/output_file.h"
 #include "models/files/text_file.h"
 #include "models/tokenizer/bpe_spec.h"
+#include "models/tokenizer/byte_level.h"
 #include "models/tokenizer/sentencepiece_proto.h"
 #include "models/tokenizer/sentencepiece_tokenizer.h"
 #include "models/tokenizer/tokenizer.h"
@@ -125,6 +126,17 @@ absl::Status WriteTokenizer(const GgufVocabulary& vocabulary, const std::string&
   if (!status.ok()) return status;
   return WriteNewFile(folder + "/tokenizer_config.json",
                       tokenizer::TokenizerConfigText(vocabulary));
+}
+
+std::string ByteTokenizerText() {
+  BpeTokenizerSpec spec;
+  for (int byte = 0; byte < 256; ++byte) {
+    const auto character = static_cast<char>(byte);
+    spec.model.vocabulary.emplace_back(tokenizer::BytesToCharacters({&character, 1}), byte);
+  }
+  spec.pre_tokenizer.push_back({.kind = tokenizer::PreTokenizerStep::Kind::kByteLevel});
+  spec.decoder.push_back({.kind = tokenizer::TokenTextStep::Kind::kByteLevel});
+  return tokenizer::WriteBpeSpec(spec);
 }
 
 }  // namespace rankine

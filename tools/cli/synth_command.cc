@@ -76,7 +76,7 @@ void Print(const SynthReport& report, const NamedShape& shape, const SynthFlags&
     return;
   }
   std::string text = absl::StrFormat(
-      "%s: random weights in the shape of %s, %d layers, no tokenizer\n"
+      "%s: random weights in the shape of %s, %d layers; a token is a byte\n"
       "%d linears with %.3f of the dense parameters; %d tensors, %s\n"
       "made at %.1f GB/s, written at %.2f GB/s\n",
       flags.out, flags.shape, shape.config.num_layers, report.linears, keep, report.tensors,

@@ -13,6 +13,7 @@
 #include "models/checkpoint/manifest.h"
 #include "models/checkpoint/model_config.h"
 #include "models/status_macros.h"
+#include "models/tokenizer/tokenizer.h"
 #include "tools/measure/stopwatch.h"
 
 namespace rankine {
@@ -21,6 +22,7 @@ namespace {
 // Made in memory before they are written, and the share that one thread takes at a time.
 constexpr int64_t kBlockBytes = int64_t{32} << 20;
 constexpr int64_t kPieceBytes = int64_t{128} << 10;
+constexpr int64_t kByteTokens = 256;
 
 class Synthesizer {
  public:
@@ -60,6 +62,9 @@ class Synthesizer {
         folder.WriteFile("config.json", SerializeModelConfig(config_, embedding_dtype_)));
     RK_RETURN_IF_ERROR(
         folder.WriteFile("generation_config.json", SerializeGenerationConfig(config_)));
+    if (config_.vocab_size >= kByteTokens) {
+      RK_RETURN_IF_ERROR(folder.WriteFile("tokenizer.json", ByteTokenizerText()));
+    }
     if (!matrices_.empty()) {
       RK_RETURN_IF_ERROR(folder.WriteFile("factorization.json", SerializeManifest(matrices_)));
     }

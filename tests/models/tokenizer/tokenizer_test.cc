@@ -216,6 +216,17 @@ TEST(LoadTokenizer, NamesWhatIsWrong) {
   ExpectError(Repeat("{\"a\":", 100000), "nested");
 }
 
+TEST(ByteTokenizerText, ATokenIsAByte) {
+  const auto tokenizer = Load(ByteTokenizerText());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 256);
+  const std::string text = "def f(x):\n\treturn  \"\xC3\xA9\xF0\x9F\x99\x82\" # \x01 \x7F  ";
+  const auto ids = (*tokenizer)->Encode(text, {});
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_EQ(*ids, BytesOf(text));
+  EXPECT_EQ((*tokenizer)->Decode(*ids, true), text);
+}
+
 TEST(LoadTokenizer, NeedsAFile) {
   const std::string folder = testing::MakeTemporaryFolder();
   EXPECT_EQ(LoadTokenizer(folder).status().code(), absl::StatusCode::kNotFound);

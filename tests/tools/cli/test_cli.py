@@ -111,6 +111,9 @@ class CliTest(unittest.TestCase):
             weights = 49152 * 576 + 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)
             self.assertEqual(model["weight_bytes_per_token"], 2 * weights)
             self.assertEqual(model["operations_per_token"], 2 * weights)
+            for total, part in (("weight_bytes_per_token", "weight_bytes"), ("operations_per_token", "operations")):
+                self.assertEqual(model[total], sum(group["count"] * group[part] for group in model["groups"]))
+            self.assertEqual(sum(group["count"] for group in model["groups"]), 4 * 30 + 1)
 
     def test_bench_on_request_gives_a_sample_for_each_line(self):
         result = run("bench", MODEL, "--prompt-tokens", "8", "--new-tokens", "2", "--sequences", "3", "--json",
@@ -192,7 +195,17 @@ class CliTest(unittest.TestCase):
         self.assertIn("random weights", run("inspect", out).stdout)
         report = run_json("bench", out, "--prompt-tokens", "8", "--new-tokens", "2", "--repeat", "1")
         self.assertGreater(report["models"][0]["decode_tokens_per_second"], 0)
-        self.assert_error(run("generate", out, "--prompt", "x"), "tokenizer", "random")
+        # A token is a byte, so that what reads text runs too.
+        self.assertEqual(run_json("tokenize", out, "--text", "a\u00e9")["token_ids"], [0x61, 0xc3, 0xa9])
+        self.assertEqual(run_json("generate", out, "--prompt", "x", "--max-tokens", "2", "--ignore-eos")["prompt_tokens"], 1)
+        text = self.path("bytes.txt")
+        with open(text, "w") as file:
+            file.write("some text of many bytes " * 30)
+        dense = self.path("synth-dense")
+        run("synth", dense, "--shape", "smollm2-135m", "--layers", "1")
+        layers = run_json("factorize", dense, self.path("synth-factors"), "--method", "svd-llm", "--keep", "0.5",
+                          "--calibration", text, "--calibration-windows", "1", "--only", "k_proj")["layers"]
+        self.assertEqual([layer["name"] for layer in layers], ["model.layers.0.self_attn.k_proj"])
         for flags, word in ((("--shape", "gpt"), "gpt"), (("--form", "svd"), "--keep"),
                             (("--form", "cp"), "cp"), (("--encode", "int7"), "int7"),
                             (("--keep", "0.5"), "--keep"), (("--layers", "0"), "--layers")):

@@ -11,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/tools/compress/compress_testing.h"
 #include "tests/tools/explore/predictable_text.h"
 #include "tools/cli/factorize_flags.h"
