@@ -74,14 +74,17 @@ def describe(entry, engines, samples, failed):
     if entry.label in failed:
         return {**result, "error": failed[entry.label]}
     made = engines[entry.label].report
-    keys = ("weight_bytes_per_token", "operations_per_token", "kv_bytes_per_token", "resident_bytes", "compute", "kv_dtype")
+    keys = ("weight_bytes_per_token", "operations_per_token", "groups", "kv_bytes_per_token", "resident_bytes", "compute",
+            "kv_dtype")
     return {**result, **{key: made[key] for key in keys if key in made}, "samples": samples[entry.label]}
 
 
 def roofline_seconds(entry, peaks):
-    """The least time of a token: the worse of its bytes over the bandwidth and its operations over the peak."""
-    operations = entry["operations_per_token"] / peaks[entry["compute"]]
-    return max(entry["weight_bytes_per_token"] / entry["read_bandwidth_bytes_per_second"], operations)
+    """The least time of a token: of each group of linears the worse of its bytes over the bandwidth and its operations
+    over the peak. One follows the other, so that what bounds lm_head can't overlap with what bounds a layer."""
+    bandwidth, peak = entry["read_bandwidth_bytes_per_second"], peaks[entry["compute"]]
+    return sum(group["count"] * max(group["weight_bytes"] / bandwidth, group["operations"] / peak)
+               for group in entry["groups"])
 
 
 def summarise(group, peaks=None):

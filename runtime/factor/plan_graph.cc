@@ -15,6 +15,10 @@ namespace {
 // Columns that a row is readable to, for products with block-encoded cores.
 constexpr int64_t kBlockColumns = 64;
 
+// Rows a multiple of this apart fall into few sets of a cache; a kernel would copy them first.
+constexpr int64_t kCollidingBytes = 2048;
+constexpr int64_t kCacheLineBytes = 64;
+
 // Where each element of the layout `to` lies in the layout `from` of the same legs.
 std::vector<int64_t> Positions(const TermLegs& legs, const std::vector<int>& from,
                                const std::vector<int>& to) {
@@ -154,6 +158,13 @@ PlanValue PlanGraph::ResultOf(const Lowering& lowering, size_t index, int64_t* r
   *run = step.rows > 1 ? step.run : exact && value.columns % kColumnPad != 0 ? step.n : 0;
   value.stackable = *run == 0 && !exact;
   if (*run != 0 && value.stride > value.columns) value.zero_from = value.columns;
+  // The runs of each column make one row of the next step: rows can lie further apart.
+  const auto element = static_cast<int64_t>(SizeOf(value.dtype));
+  if (exact && *run != 0 && next->k == step.rows * *run &&
+      next->k * element % kCollidingBytes == 0) {
+    value.row_stride = next->k + kCacheLineBytes / element;
+    value.columns = value.stride = next->rows * value.row_stride;
+  }
   return value;
 }
 
@@ -199,13 +210,15 @@ int PlanGraph::AddStep(int matrix, int term, size_t index, int x, int target, bo
     }
     node.y = NewValue(result);
   }
-  p.run_stride = p.run == 0 ? 0 : step.rows * p.run;
+  const int64_t row_stride = values_[node.y].row_stride;
+  p.run_stride = p.run == 0 ? 0 : row_stride != 0 ? row_stride : step.rows * p.run;
   return Write(std::move(node));
 }
 
 int PlanGraph::Prepared(const LoweredStep& step, const TermLegs& legs, int value,
                         int64_t* row_columns) {
-  *row_columns = step.k;
+  const int64_t row_stride = values_[value].row_stride;
+  *row_columns = row_stride != 0 ? row_stride : step.k;
   if (step.gathers)
     value = Gathered(legs, step.gather_from, step.row_legs, step.summed_legs, value, row_columns);
   const DType want = ActivationsOf(step, options_);

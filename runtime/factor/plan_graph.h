@@ -18,6 +18,8 @@ struct PlanValue {
   int64_t columns = 0;
   int64_t stride = 0;  // i8: bytes
   int64_t zero_from = -1;
+  // From one row of the step that reads it to the next, where that is more than its k; else 0.
+  int64_t row_stride = 0;
   int level = 0;  // of the first step that may read it
   bool stackable =
       false;  // it may stand beside others in a slot: whoever reads it takes any stride

@@ -45,10 +45,11 @@ class CompareTest(unittest.TestCase):
         self.assertIn("rank 100000", bad["error"])
 
     def test_the_roofline_is_the_worse_of_bytes_and_operations(self):
-        entry = {"weight_bytes_per_token": 3e9, "operations_per_token": 4e9, "compute": "bf16",
-                 "read_bandwidth_bytes_per_second": 1e9}
-        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 2e9}), 3)
-        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 1e9}), 4)
+        entry = {"compute": "bf16", "read_bandwidth_bytes_per_second": 1e9,
+                 "groups": [{"count": 1, "weight_bytes": 3e9, "operations": 4e9},
+                            {"count": 5, "weight_bytes": 0, "operations": 2e9}]}
+        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 2e9}), 3 + 5 * 1)
+        self.assertEqual(compare.roofline_seconds(entry, {"bf16": 1e9}), 4 + 5 * 2)
 
     def test_tables_and_charts_show_every_entry(self):
         def sample(speed):
@@ -58,10 +59,10 @@ class CompareTest(unittest.TestCase):
                    "cpu": "a <cpu>", "roofline": None, "groups": [compare.summarise(
                        {"title": "T & U", "baseline": "peer", "by_bytes": True, "entries": [
                            {"label": "ours", "engine": "Rankine", "weight_bytes_per_token": 5e6,
-                            "operations_per_token": 1e6, "compute": "bf16",
+                            "groups": [{"count": 1, "weight_bytes": 5e6, "operations": 1e6}], "compute": "bf16",
                             "samples": [sample(30.0), sample(60.0)]},
                            {"label": "peer", "engine": "llama.cpp", "weight_bytes_per_token": 1e7,
-                            "operations_per_token": 1e6, "compute": "bf16",
+                            "groups": [{"count": 1, "weight_bytes": 1e7, "operations": 1e6}], "compute": "bf16",
                             "samples": [sample(10.0), sample(20.0)]},
                            {"label": "third", "engine": "PyTorch", "error": "it broke"}]}, {"bf16": 1.25e8})]}
         with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,15 @@ nlohmann::ordered_json ToJson(const Interval& interval) {
   return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
 }
 
+nlohmann::ordered_json ToJson(const std::vector<GroupWork>& groups) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const GroupWork& g : groups) {
+    json.push_back(
+        {{"count", g.count}, {"weight_bytes", g.weight_bytes}, {"operations", g.operations}});
+  }
+  return json;
+}
+
 void PrintJson(const BenchReport& report, const BenchFlags& flags,
                const std::vector<OpenedModel>& opened) {
   nlohmann::ordered_json json = {
@@ -50,6 +59,7 @@ void PrintJson(const BenchReport& report, const BenchFlags& flags,
          {"decode_tokens_per_second", m.decode_tokens_per_second},
          {"weight_bytes_per_token", m.weight_bytes_per_token},
          {"operations_per_token", m.operations_per_token},
+         {"groups", ToJson(m.groups)},
          {"kv_bytes_per_token", m.kv_bytes_per_token},
          {"bandwidth_share", m.bandwidth_share},
          {"resident_bytes", m.resident_bytes},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -176,6 +177,15 @@ std::vector<double> Column(const std::vector<BenchSample>& samples, double Bench
   return column;
 }
 
+std::vector<GroupWork> WorkOf(const FactoredModel& model) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> counts;
+  for (const LinearGroup* group : model.groups())
+    ++counts[{group->plan().weight_bytes(), group->plan().operations_per_token()}];
+  std::vector<GroupWork> work;
+  for (const auto& [of_one, count] : counts) work.push_back({of_one.first, of_one.second, count});
+  return work;
+}
+
 BenchResult Summarise(const BenchSubject& subject, const Runner& runner,
                       const std::vector<BenchSample>& own, const std::vector<BenchSample>& first) {
   const auto prefill = Column(own, &BenchSample::prefill_tokens_per_second);
@@ -186,6 +196,7 @@ BenchResult Summarise(const BenchSubject& subject, const Runner& runner,
       .decode_tokens_per_second = Median(decode),
       .weight_bytes_per_token = subject.model->weight_bytes_per_token(),
       .operations_per_token = subject.model->operations_per_token(),
+      .groups = WorkOf(*subject.model),
       .kv_bytes_per_token = runner.KvBytesPerToken(),
       .bandwidth_share = Median(Column(own, &BenchSample::bandwidth_share)),
       .prefill_ratio = PairedRatio(prefill, Column(first, &BenchSample::prefill_tokens_per_second)),

@@ -44,12 +44,20 @@ struct BenchSubject {
   int64_t loaded_bytes = 0;  // RSS that loading it added
 };
 
+// Linear groups of a model, which run one after another, that do the same work for a token.
+struct GroupWork {
+  int64_t weight_bytes = 0;
+  int64_t operations = 0;
+  int64_t count = 0;
+};
+
 struct BenchResult {
   std::string path;
   double prefill_tokens_per_second = 0;  // medians
   double decode_tokens_per_second = 0;
   int64_t weight_bytes_per_token = 0;
   int64_t operations_per_token = 0;  // with weights
+  std::vector<GroupWork> groups;
   // Read for one token of a decode step, on average over the new tokens.
   double kv_bytes_per_token = 0;
   // Of one step of all sequences: weights plus KV read per second over the read bandwidth of the

@@ -65,6 +65,22 @@ TEST_F(FormsTest, MatrixProductOperators) {
   ExpectForm({RandomMpo(&source_, "four", {3, 2, 4, 3}, {2, 4, 3, 4}, 3, kBf16, 31)}, 100, 4);
 }
 
+TEST_F(FormsTest, RowsBetweenStepsDoNotCollideInACache) {
+  // Eight rows of 1024 columns, 2 or 4 kB, follow the first step.
+  const std::vector<FactoredMatrix> m = {RandomMpo(&source_, "w", {32, 8}, {32, 32}, 32, kBf16, 1)};
+  ExpectForm(m, 1100, 2);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const LinearGroup group = Load(m, {.weight_dtype = dtype, .compute = dtype});
+    const std::vector<PlanStep>& steps = group.plan().steps;
+    ASSERT_EQ(steps.size(), 2u) << group.plan().expressions[0];
+    const PlanProduct& second = steps[1].products[0];
+    EXPECT_EQ(second.k, 1024);
+    EXPECT_EQ(second.rows, 8);
+    EXPECT_EQ((second.x_row_columns - second.k) * static_cast<int64_t>(SizeOf(dtype)), 64);
+    EXPECT_EQ(steps[0].products[0].run_stride, second.x_row_columns);
+  }
+}
+
 TEST_F(FormsTest, OneSiteIsDense) {
   ExpectForm({RandomMpo(&source_, "w", {24}, {20}, 1, kBf16, 1)}, 20, 0);
 }
