@@ -15,7 +15,8 @@ namespace {
 // Columns that a row is readable to, for products with block-encoded cores.
 constexpr int64_t kBlockColumns = 64;
 
-// Rows a multiple of this apart fall into few sets of a cache; a kernel would copy them first.
+// Rows a multiple of this apart fall into few sets of a cache; a kernel would copy them first
+// (RowsCollide of the CPU's).
 constexpr int64_t kCollidingBytes = 2048;
 constexpr int64_t kCacheLineBytes = 64;
 
