@@ -24,9 +24,8 @@ BITS = (("2.5", "int2:g32", ("int2:g64", "e8p")), ("3.5", "int3:g32", ("int3:g64
 
 def points(calibration, fisher):
     """Lines of `rankine explore --points`: a name and flags of factorize."""
-    flags = {"svd": "", "fwsvd": f"--fisher {fisher}", "asvd": "", "svd-llm": "",
-             "svd-llm-u": f"--target dense --calibration {calibration}", "lord": "", "bolaco": "", "basel-ranking": "",
-             "tucker": "", "mpo": ""}
+    flags = {"svd-llm": "", "tucker": "", "mpo": "", "lord": "", "bolaco": "", "basel-ranking": "", "svd": "",
+             "fwsvd": f"--fisher {fisher}", "asvd": "", "svd-llm-u": f"--calibration {calibration}"}
     for bits, _, bases in BITS:
         for method, more in (("qlr", ""), ("caldera", " --iterations 1")):
             for base in bases:
