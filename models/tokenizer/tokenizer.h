@@ -106,8 +106,8 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> MakeTokenizer(const GgufVocabul
 // tokenizer_config.json with the chat template, as Hugging Face's libraries read them.
 absl::Status WriteTokenizer(const GgufVocabulary& vocabulary, const std::string& folder);
 
-// The text of a tokenizer.json whose 256 tokens are the bytes themselves, in their order: for models
-// that know no language.
+// The text of a tokenizer.json whose 256 tokens are the bytes themselves, in their order: for
+// models that know no language.
 std::string ByteTokenizerText();
 
 }  // namespace rankine

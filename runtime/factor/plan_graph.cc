@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kBlockColumns = 64;
 
 // Rows a multiple of this apart fall into few sets of a cache; a kernel would copy them first
-// (RowsCollide of the CPU's).
+// (RowsCollide of the CPU's kernels).
 constexpr int64_t kCollidingBytes = 2048;
 constexpr int64_t kCacheLineBytes = 64;
 
