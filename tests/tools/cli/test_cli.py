@@ -145,7 +145,9 @@ class CliTest(unittest.TestCase):
         saved = 4 * 3 * 1536 * 576 * 2 * 0.45
         self.assertLess(explained["weight_bytes"], dense["weight_bytes"] - saved)
         # The process itself holds no copy either: its resident set stays near the weights.
-        self.assertLess(explained["resident_bytes"], explained["weight_bytes"] * 1.1)
+        # A sanitizer keeps what was freed, and a shadow of everything.
+        overhead = 3 if os.environ.get("RANKINE_SANITIZE") else 1.1
+        self.assertLess(explained["resident_bytes"], explained["weight_bytes"] * overhead)
         text = run_json("generate", out, "--prompt", "def main():", "--max-tokens", "4")
         self.assertEqual(len(text["token_ids"]), 4)
 
