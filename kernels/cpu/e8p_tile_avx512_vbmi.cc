@@ -185,7 +185,7 @@ struct OctetSums {
 // Words of 64 bits (a0, b0, a1, b1) to a0 + a1 and b0 + b1: the order of ExchangedQuad.
 __attribute__((always_inline)) inline __m512i SumsOfOutputs(__m512i words) {
   const __m512i pairs = _mm512_add_epi16(words, _mm512_srli_epi64(words, 32));
-  // As the high words of both halves.
+  // Each in the high word of its half, whose sign then fills the low one.
   const __m512i a = _mm512_slli_epi32(pairs, 16), b = _mm512_slli_epi64(pairs, 32);
   return _mm512_srai_epi32(_mm512_mask_blend_epi32(0xaaaa, a, b), 16);
 }

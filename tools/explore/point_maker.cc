@@ -1,7 +1,6 @@
 #include "tools/explore/point_maker.h"
 
 #include <cctype>
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <system_error>

@@ -1,6 +1,5 @@
 #include "tools/measure/group_timer.h"
 
-#include <chrono>
 #include <random>
 #include <vector>
 

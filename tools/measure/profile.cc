@@ -1,7 +1,6 @@
 #include "tools/measure/profile.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <vector>
 

@@ -1,3 +1,4 @@
+// Wall time since a moment.
 #pragma once
 
 #include <chrono>

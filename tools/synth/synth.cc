@@ -1,7 +1,6 @@
 #include "tools/synth/synth.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <utility>
