@@ -1,11 +1,13 @@
 """A table of all methods of `rankine factorize` at equal sizes: errors, perplexity on two texts, KL, speed.
 
 Usage: python bench/quality/methods.py RANKINE MODEL --statistics STATS --calibration TEXT --fisher FILE
-         --text code=TEXT --text prose=TEXT --out FOLDER [--gguf FILE] [--windows N] [--minutes N]
+         --text code=TEXT --text prose=TEXT --out FOLDER [--gguf FILE] [--windows N,N] [--minutes N] [--no-speed]
 
 `rankine explore` makes and measures the points (docs/explore.md) and leaves its report in FOLDER, with the table beside
 it as methods.md; the same command goes on where it was stopped. STATS is of `rankine calibrate`, FILE of tools/torch's
 fisher, TEXTs of tools/scripts/corpus.sh and bench/quality/shakespeare.sh; --gguf, the model as shipped, is row 0.
+The models stay in FOLDER/models, 8 GB of SmolLM2. So --no-speed first, on a machine with other work, and then the same
+without it on a quiet one, measures losses once and all speeds in the same minutes.
 """
 
 import argparse
@@ -43,8 +45,10 @@ def points(calibration, fisher):
 
 def explore(args, points_file):
     command = [args.rankine, "explore", args.model, "--out", str(args.out), "--points", str(points_file),
-               "--statistics", args.statistics, "--windows", str(args.windows),
+               "--statistics", args.statistics, "--windows", args.windows, "--keep-models",
                "--encodings", ",".join(rounded for _, rounded, _ in BITS)]
+    if args.no_speed:
+        command.append("--no-speed")
     for text in args.text:
         command += ["--text", text]
     if args.gguf:
@@ -91,6 +95,7 @@ def ordered(rows):
 
 
 def write_table(folder, texts, windows):
+    """Of explore's report in `folder`; `windows` in words."""
     with open(folder / "points.csv", newline="") as file:
         rows = [dict(row, **{"first perplexity": row[f"{texts[0]} perplexity"]}) for row in csv.DictReader(file)]
     names = [line.split(" --method")[0] for line in (folder / "methods.points").read_text().splitlines()]
@@ -98,9 +103,9 @@ def write_table(folder, texts, windows):
     with open(folder / "explore.json") as file:
         device = json.load(file)["device"]
     lines = ["# Methods at equal sizes", "",
-             f"On {device}. Of `bench/quality/methods.py` (docs/explore.md): {windows} windows of 512 tokens of each text. Differences are "
-             "paired by window, +- their standard errors; errors are means over the linears; decode speed, with its 95% "
-             "interval, is that of plans by default.", "", *table(ordered(rows), texts)]
+             f"On {device}. Of `bench/quality/methods.py` (docs/explore.md): {windows} windows of 512 tokens of "
+             f"{' and '.join(texts)}. Differences are paired by window, +- their standard errors; errors are means over the "
+             "linears; decode speed, with its 95% interval, is that of plans by default.", "", *table(ordered(rows), texts)]
     if missing:
         lines += ["", f"Not measured: {', '.join(missing)}."]
     (folder / "methods.md").write_text("\n".join(lines) + "\n")
@@ -117,7 +122,8 @@ def main():
     parser.add_argument("--text", action="append", required=True, metavar="NAME=FILE")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--gguf")
-    parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--windows", default="64,32", help="of 512 tokens; for all texts, or for each")
+    parser.add_argument("--no-speed", action="store_true", help="measure losses only")
     parser.add_argument("--minutes", type=float)
     args = parser.parse_args()
     if bad := [text for text in args.text if "=" not in text]:
@@ -128,7 +134,7 @@ def main():
     code = explore(args, points_file)
     if not (args.out / "points.csv").exists():
         sys.exit(code or 1)
-    write_table(args.out, [text.split("=", 1)[0] for text in args.text], args.windows)
+    write_table(args.out, [text.split("=", 1)[0] for text in args.text], args.windows.replace(",", " and "))
     sys.exit(code)
 
 

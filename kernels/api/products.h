@@ -36,6 +36,10 @@ struct Product {
   bool accumulate = false;       // y += instead of y =; y is then f32
 };
 
+// Rows a multiple of this apart fall into two sets of a 32 kB, 8-way L1, where more than eight
+// evict each other: x is better stored otherwise, or is copied first.
+inline constexpr int64_t kCollidingBytes = 2048;
+
 struct ProductsArgs {
   const Product* products = nullptr;
   int num_products = 0;

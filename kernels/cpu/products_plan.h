@@ -49,10 +49,8 @@ struct Plan {
   }
 };
 
-// Rows a multiple of 2048 bytes apart fall into two sets of a 32 kB, 8-way L1, where more than
-// eight evict each other.
 inline bool RowsCollide(int64_t rows, int64_t stride_bytes) {
-  return rows > 8 && stride_bytes % 2048 == 0;
+  return rows > 8 && stride_bytes % kCollidingBytes == 0;
 }
 
 // Most rows that StreamBlocks takes.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/api/products.h"
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/tensor_view.h"
 #include "runtime/factor/step_key.h"
@@ -15,9 +16,6 @@ namespace {
 // Columns that a row is readable to, for products with block-encoded cores.
 constexpr int64_t kBlockColumns = 64;
 
-// Rows a multiple of this apart fall into few sets of a cache; a kernel would copy them first
-// (RowsCollide of the CPU's kernels).
-constexpr int64_t kCollidingBytes = 2048;
 constexpr int64_t kCacheLineBytes = 64;
 
 // Where each element of the layout `to` lies in the layout `from` of the same legs.

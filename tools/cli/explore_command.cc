@@ -23,6 +23,7 @@ namespace {
 
 struct ExploreFlags {
   std::vector<std::string> only_sets, baselines, texts;
+  std::vector<int64_t> windows = {0};
   std::string points_file;
   Axes axes;
   ExploreOptions options;
@@ -66,14 +67,23 @@ absl::StatusOr<std::vector<PointSpec>> PointsOf(ExploreFlags flags) {
   return points;
 }
 
-absl::Status FillTexts(const std::vector<std::string>& texts, EvaluatorOptions* options) {
+absl::Status FillTexts(const ExploreFlags& flags, EvaluatorOptions* options) {
+  const std::vector<int64_t>& windows = flags.windows;
+  if (windows.size() != 1 && windows.size() != flags.texts.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("--windows has ", windows.size(),
+                                                   " numbers for ", flags.texts.size(),
+                                                   " texts: give one for all, or one for each"));
+  }
   std::set<std::string> names;
-  for (const std::string& text : texts) {
-    options->texts.push_back(SplitNamed(text));
-    if (names.insert(options->texts.back().first).second) continue;
-    return absl::InvalidArgumentError(absl::StrCat("two texts are called '",
-                                                   options->texts.back().first,
-                                                   "': name them, as --text code=FILE"));
+  for (size_t i = 0; i < flags.texts.size(); ++i) {
+    auto [name, path] = SplitNamed(flags.texts[i]);
+    if (!names.insert(name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("two texts are called '", name, "': name them, as --text code=FILE"));
+    }
+    options->texts.push_back({.name = std::move(name),
+                              .path = std::move(path),
+                              .windows = windows[windows.size() == 1 ? 0 : i]});
   }
   return absl::OkStatus();
 }
@@ -137,7 +147,7 @@ absl::Status Run(ExploreFlags flags) {
   if (!points.ok()) return points.status();
   ExploreOptions& options = flags.options;
   options.points = *std::move(points);
-  if (auto s = FillTexts(flags.texts, &options.evaluator); !s.ok()) return s;
+  if (auto s = FillTexts(flags, &options.evaluator); !s.ok()) return s;
   auto device =
       MakeCpuDevice({.num_threads = flags.model_flags.threads, .isa = flags.model_flags.isa});
   if (!device.ok()) return device.status();
@@ -204,8 +214,10 @@ void AddMeasures(CLI::App* command, ExploreFlags* flags) {
   command->add_option("--context", options.evaluator.context, "Tokens of a window")
       ->capture_default_str();
   command
-      ->add_option("--windows", options.evaluator.windows,
-                   "At most so many of each text, spread over it; 0 = all")
+      ->add_option("--windows", flags->windows,
+                   "At most so many of each text, spread over it; 0 = all; one number for all "
+                   "texts, or one for each: 64,32")
+      ->delimiter(',')
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_option("--calibration", options.calibration.files,

@@ -59,39 +59,47 @@ ProgressFn PartOf(const ProgressFn& progress, size_t index, size_t count, const 
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<FactoredModel>> Evaluator::Load(const Checkpoint& checkpoint) const {
+  RK_ASSIGN_OR_RETURN(std::unique_ptr<FactoredModel> model,
+                      LoadModel(checkpoint, *options_.device, options_.load));
+  if (!model->shape().is_encoder) return model;
+  return absl::InvalidArgumentError(
+      "the model is an encoder, which predicts no next token; explore compares decoders by "
+      "perplexity (an encoder: rankine eval --probe)");
+}
+
 absl::StatusOr<std::unique_ptr<Evaluator>> Evaluator::Create(const Checkpoint& dense,
                                                              const EvaluatorOptions& options) {
   auto evaluator = std::unique_ptr<Evaluator>(new Evaluator);
   evaluator->options_ = options;
-  RK_ASSIGN_OR_RETURN(evaluator->dense_, LoadModel(dense, *options.device, options.load));
-  if (evaluator->dense_->shape().is_encoder) {
-    return absl::InvalidArgumentError(
-        "the model is an encoder, which predicts no next token; explore compares decoders by "
-        "perplexity (an encoder: rankine eval --probe)");
-  }
+  RK_ASSIGN_OR_RETURN(evaluator->dense_, evaluator->Load(dense));
   RK_ASSIGN_OR_RETURN(const std::unique_ptr<const Tokenizer> tokenizer, TokenizerOf(dense));
   Fingerprint digest;
   digest.Add(options.context);
-  digest.Add(options.windows);
-  for (const auto& [name, path] : options.texts) {
-    RK_ASSIGN_OR_RETURN(std::vector<int32_t> tokens, ReadTextTokens(*tokenizer, {path}));
-    const auto windows = EvaluationWindows(tokens, options.context, options.windows);
+  for (const EvaluationText& text : options.texts) {
+    RK_ASSIGN_OR_RETURN(std::vector<int32_t> tokens, ReadTextTokens(*tokenizer, {text.path}));
+    const auto windows = EvaluationWindows(tokens, options.context, text.windows);
     if (!windows.ok()) {
       return absl::Status(windows.status().code(),
-                          absl::StrCat(path, ": ", windows.status().message()));
+                          absl::StrCat(text.path, ": ", windows.status().message()));
     }
+    digest.Add(text.windows);
     digest.Add(TokensFingerprint(tokens));
-    evaluator->texts_.push_back({.name = name, .tokens = std::move(tokens), .dense_states = {}});
+    evaluator->texts_.push_back({.name = text.name,
+                                 .windows = text.windows,
+                                 .tokens = std::move(tokens),
+                                 .dense_states = {}});
   }
   evaluator->texts_digest_ = digest.Hex();
   return evaluator;
 }
 
-absl::StatusOr<SpeedResult> Evaluator::SpeedOf(const FactoredModel& model, DType kv_dtype) const {
+absl::StatusOr<SpeedResult> Evaluator::Speed(const FactoredModel& model) const {
   RK_ASSIGN_OR_RETURN(const DType dense_kv_dtype, options_.kv_dtype(*dense_));
   std::vector<BenchSubject> subjects = {
       {.path = "the dense model", .model = dense_.get(), .kv_dtype = dense_kv_dtype}};
   if (&model != dense_.get()) {
+    RK_ASSIGN_OR_RETURN(const DType kv_dtype, options_.kv_dtype(model));
     subjects.push_back({.path = "the point", .model = &model, .kv_dtype = kv_dtype});
   }
   const SpeedOptions& speed = options_.speed;
@@ -107,45 +115,33 @@ absl::StatusOr<SpeedResult> Evaluator::SpeedOf(const FactoredModel& model, DType
                      .weight_bytes_per_token = result.weight_bytes_per_token};
 }
 
-absl::Status Evaluator::MeasureDense(const ProgressFn& progress, PointResult* result) const {
-  RK_ASSIGN_OR_RETURN(const DType kv_dtype, options_.kv_dtype(*dense_));
+absl::StatusOr<TextResult> Evaluator::LossesOf(Text& text, const FactoredModel& model,
+                                               DType kv_dtype, const ProgressFn& progress) const {
   const PerplexityOptions perplexity{
-      .context = options_.context, .max_windows = options_.windows, .kv_dtype = kv_dtype};
-  result->texts.clear();
-  for (size_t i = 0; i < texts_.size(); ++i) {
-    RK_ASSIGN_OR_RETURN(const PerplexityResult of_text,
-                        Perplexity(*dense_, texts_[i].tokens, perplexity,
-                                   PartOf(progress, i, texts_.size(), texts_[i].name)));
-    result->texts.push_back(FromPerplexity(texts_[i].name, of_text));
+      .context = options_.context, .max_windows = text.windows, .kv_dtype = kv_dtype};
+  if (&model == dense_.get()) {
+    RK_ASSIGN_OR_RETURN(const PerplexityResult result,
+                        Perplexity(model, text.tokens, perplexity, progress));
+    return FromPerplexity(text.name, result);
   }
-  if (options_.speed.repeat == 0) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(result->speed, SpeedOf(*dense_, kv_dtype));
-  return absl::OkStatus();
+  const auto share = kDenseStateBytes / static_cast<int64_t>(texts_.size());
+  PassStates& states = text.dense_states.try_emplace(kv_dtype, share).first->second;
+  RK_ASSIGN_OR_RETURN(const FidelityResult result,
+                      CompareWithDense(model, *dense_, text.tokens, perplexity, progress, &states));
+  return FromFidelity(text.name, result);
 }
 
-absl::Status Evaluator::Measure(const Checkpoint& checkpoint, const ProgressFn& progress,
-                                PointResult* result) {
-  RK_ASSIGN_OR_RETURN(const std::unique_ptr<FactoredModel> model,
-                      LoadModel(checkpoint, *options_.device, options_.load));
-  if (model->shape().is_encoder) {
-    return absl::InvalidArgumentError("the model is an encoder, which predicts no next token");
-  }
-  RK_ASSIGN_OR_RETURN(const DType kv_dtype, options_.kv_dtype(*model));
-  const PerplexityOptions perplexity{
-      .context = options_.context, .max_windows = options_.windows, .kv_dtype = kv_dtype};
-  result->texts.clear();
+absl::StatusOr<std::vector<TextResult>> Evaluator::Losses(const FactoredModel& model,
+                                                          const ProgressFn& progress) {
+  RK_ASSIGN_OR_RETURN(const DType kv_dtype, options_.kv_dtype(model));
+  std::vector<TextResult> results;
   for (size_t i = 0; i < texts_.size(); ++i) {
-    Text& text = texts_[i];
-    const auto share = kDenseStateBytes / static_cast<int64_t>(texts_.size());
-    PassStates& states = text.dense_states.try_emplace(kv_dtype, share).first->second;
-    RK_ASSIGN_OR_RETURN(const FidelityResult of_text,
-                        CompareWithDense(*model, *dense_, text.tokens, perplexity,
-                                         PartOf(progress, i, texts_.size(), text.name), &states));
-    result->texts.push_back(FromFidelity(text.name, of_text));
+    RK_ASSIGN_OR_RETURN(
+        TextResult result,
+        LossesOf(texts_[i], model, kv_dtype, PartOf(progress, i, texts_.size(), texts_[i].name)));
+    results.push_back(std::move(result));
   }
-  if (options_.speed.repeat == 0) return absl::OkStatus();
-  RK_ASSIGN_OR_RETURN(result->speed, SpeedOf(*model, kv_dtype));
-  return absl::OkStatus();
+  return results;
 }
 
 }  // namespace rankine

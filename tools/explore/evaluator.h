@@ -23,14 +23,18 @@ struct SpeedOptions {
   int repeat = 5;  // 0: speed is not measured
 };
 
+struct EvaluationText {
+  std::string name, path;
+  int64_t windows = 0;  // at most so many of it, at even distances; 0 = all
+};
+
 struct EvaluatorOptions {
   Device* device = nullptr;
   LoadOptions load;
   // Of the KV cache of a model; both models of a comparison have that of the one compared.
   std::function<absl::StatusOr<DType>(const FactoredModel&)> kv_dtype;
-  std::vector<std::pair<std::string, std::string>> texts;  // name and file; the first leads
-  int64_t context = 512;                                   // tokens of a window
-  int64_t windows = 0;  // at most so many of each text, at even distances; 0 = all
+  std::vector<EvaluationText> texts;  // the first leads
+  int64_t context = 512;              // tokens of a window
   SpeedOptions speed;
 };
 
@@ -44,21 +48,28 @@ class Evaluator {
   // Of the tokens of all texts and how they are cut: part of every point's key. Names do not count.
   const std::string& texts_digest() const { return texts_digest_; }
 
-  // Fills texts and speed of `result` from the model `checkpoint`. kCancelled: `progress` said so.
-  // The dense model's layers run once for each text and cache dtype, as far as memory allows.
-  absl::Status Measure(const Checkpoint& checkpoint, const ProgressFn& progress,
-                       PointResult* result);
-  // The same of the dense model itself.
-  absl::Status MeasureDense(const ProgressFn& progress, PointResult* result) const;
+  // Loads a model to measure as it would be served. kInvalidArgument: an encoder.
+  absl::StatusOr<std::unique_ptr<FactoredModel>> Load(const Checkpoint& checkpoint) const;
+  // The model that others are measured against; it may be measured itself.
+  const FactoredModel& dense() const { return *dense_; }
+
+  // Of each text, in their order. kCancelled: `progress` said so. The dense model's layers run once
+  // for each text and cache dtype, as far as memory allows.
+  absl::StatusOr<std::vector<TextResult>> Losses(const FactoredModel& model,
+                                                 const ProgressFn& progress);
+  // In turns with the dense model's.
+  absl::StatusOr<SpeedResult> Speed(const FactoredModel& model) const;
 
  private:
   struct Text {
     std::string name;
+    int64_t windows = 0;
     std::vector<int32_t> tokens;
     std::map<DType, PassStates> dense_states;  // by the dtype of the cache
   };
   Evaluator() = default;
-  absl::StatusOr<SpeedResult> SpeedOf(const FactoredModel& model, DType kv_dtype) const;
+  absl::StatusOr<TextResult> LossesOf(Text& text, const FactoredModel& model, DType kv_dtype,
+                                      const ProgressFn& progress) const;
 
   EvaluatorOptions options_;
   std::unique_ptr<FactoredModel> dense_;

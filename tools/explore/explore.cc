@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 // Of a point's time: making it, of the two.
 constexpr double kMakeShare = 0.6;
 // To be raised when figures of the same recipe change.
-constexpr char kKeyVersion[] = "rankine explore 1";
+constexpr char kKeyVersion[] = "rankine explore 2";
 
 // Files that flags name count by what they hold.
 void AddNamedFiles(const std::string& recipe, Fingerprint* digest) {
@@ -54,10 +54,17 @@ class Explorer {
   absl::Status CheckPoints() const;
   absl::Status Prepare();
   absl::Status PrepareStatistics();
+  // Of what decides the losses of a point, and of all its figures: losses hold on any machine,
+  // speeds on one. The same where speed is not asked for.
   absl::StatusOr<std::string> KeyOf(const PointSpec& spec) const;
+  std::string KeyWithSpeed(const std::string& key) const;
+  bool WantsSpeed() const { return options_.evaluator.speed.repeat > 0; }
   absl::Status Walk();
   absl::Status Visit(const PointSpec& spec);
   absl::StatusOr<PointResult> MeasurePoint(const PointSpec& spec, const std::string& key) const;
+  // What of it no earlier run has measured.
+  absl::Status AddFigures(const PointSpec& spec, const std::string& key, const FactoredModel& model,
+                          PointResult* result) const;
   void Keep(const PointSpec& spec, PointResult result);
   void Skip(const PointSpec& spec, UnmeasuredPoint::Why why, const std::string& reason);
   absl::Status AddSpectra();
@@ -153,17 +160,12 @@ absl::Status Explorer::Prepare() {
 
 absl::StatusOr<std::string> Explorer::KeyOf(const PointSpec& spec) const {
   Fingerprint digest;
-  const SpeedOptions& speed = options_.evaluator.speed;
   for (const std::string& part :
        {std::string(kKeyVersion), model_digest_, evaluator_->texts_digest(), options_.compute,
         statistics_ ? statistics_->info().Stamp() : "", std::string(spec.recipe)}) {
     digest.Add(part);
   }
   digest.Add(static_cast<int64_t>(spec.kind));
-  if (speed.repeat > 0) {
-    digest.Add(absl::StrCat(speed.prompt_tokens, " ", speed.new_tokens, " ", speed.repeat, " ",
-                            options_.evaluator.device->description()));
-  }
   if (spec.kind == PointKind::kFactorize) AddNamedFiles(spec.recipe, &digest);
   if (spec.kind == PointKind::kBaseline) {
     RK_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> model, OpenCheckpoint(spec.recipe));
@@ -175,19 +177,40 @@ absl::StatusOr<std::string> Explorer::KeyOf(const PointSpec& spec) const {
   return digest.Hex();
 }
 
+std::string Explorer::KeyWithSpeed(const std::string& key) const {
+  if (!WantsSpeed()) return key;
+  const SpeedOptions& speed = options_.evaluator.speed;
+  Fingerprint digest;
+  digest.Add(absl::StrCat(key, " ", speed.prompt_tokens, " ", speed.new_tokens, " ", speed.repeat,
+                          " ", options_.evaluator.device->description()));
+  return digest.Hex();
+}
+
+absl::Status Explorer::AddFigures(const PointSpec& spec, const std::string& key,
+                                  const FactoredModel& model, PointResult* result) const {
+  if (auto known = cache_->Read(key); known.ok()) {
+    *result = *std::move(known);
+  } else {
+    RK_ASSIGN_OR_RETURN(result->texts, evaluator_->Losses(model, Part(kMakeShare, 1, spec.name)));
+    RK_RETURN_IF_ERROR(cache_->Write(key, *result));
+  }
+  if (!WantsSpeed()) return absl::OkStatus();
+  RK_ASSIGN_OR_RETURN(result->speed, evaluator_->Speed(model));
+  return cache_->Write(KeyWithSpeed(key), *result);
+}
+
 absl::StatusOr<PointResult> Explorer::MeasurePoint(const PointSpec& spec,
                                                    const std::string& key) const {
   PointResult result;
   const ProgressFn making = Part(0, kMakeShare, spec.name);
   RK_ASSIGN_OR_RETURN(const std::string path, maker_->Make(spec, key, making, &result));
-  const ProgressFn measuring = Part(kMakeShare, 1, spec.name);
   if (spec.kind == PointKind::kDense) {
-    RK_RETURN_IF_ERROR(evaluator_->MeasureDense(measuring, &result));
+    RK_RETURN_IF_ERROR(AddFigures(spec, key, evaluator_->dense(), &result));
   } else {
-    RK_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> model, OpenCheckpoint(path));
-    RK_RETURN_IF_ERROR(evaluator_->Measure(*model, measuring, &result));
+    RK_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, OpenCheckpoint(path));
+    RK_ASSIGN_OR_RETURN(const std::unique_ptr<FactoredModel> model, evaluator_->Load(*checkpoint));
+    RK_RETURN_IF_ERROR(AddFigures(spec, key, *model, &result));
   }
-  RK_RETURN_IF_ERROR(cache_->Write(key, result));
   RK_RETURN_IF_ERROR(maker_->CleanUp(spec, key, options_.keep_models));
   return result;
 }
@@ -197,7 +220,7 @@ void Explorer::Keep(const PointSpec& spec, PointResult result) {
   result.name = spec.name;
   result.family = spec.family.empty() ? spec.factorize.method : spec.family;
   for (size_t i = 0; i < result.texts.size(); ++i) {
-    result.texts[i].text = options_.evaluator.texts[i].first;
+    result.texts[i].text = options_.evaluator.texts[i].name;
   }
   result_.points.push_back(std::move(result));
   measured_specs_.push_back(spec);
@@ -210,7 +233,7 @@ void Explorer::Skip(const PointSpec& spec, UnmeasuredPoint::Why why, const std::
 
 absl::Status Explorer::Visit(const PointSpec& spec) {
   RK_ASSIGN_OR_RETURN(const std::string key, KeyOf(spec));
-  if (auto known = cache_->Read(key); known.ok()) {
+  if (auto known = cache_->Read(KeyWithSpeed(key)); known.ok()) {
     ++result_.reused;
     Keep(spec, *std::move(known));
     return absl::OkStatus();

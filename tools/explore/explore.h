@@ -58,7 +58,7 @@ struct Exploration {
   std::vector<Spectrum> spectra;         // empty when time was up before
   std::vector<Sensitivity> sensitivity;  // empty without a file
   bool is_complete = false;              // false: time was up
-  int measured = 0, reused = 0;          // points of this run, of earlier ones
+  int measured = 0, reused = 0;          // points with a figure of this run, of earlier ones only
 };
 
 // Measures what earlier runs in `out` have not, then writes explore.html, points.csv and

@@ -163,9 +163,9 @@ absl::StatusOr<std::string> PointMaker::Make(const PointSpec& spec, const std::s
 
 absl::Status PointMaker::CleanUp(const PointSpec& spec, const std::string& key,
                                  bool keep_model) const {
-  RK_RETURN_IF_ERROR(options_.cache->Remove(MadeKey(key)));
   const bool is_made_here = spec.kind == PointKind::kFactorize || spec.kind == PointKind::kEncode;
   if (!is_made_here || keep_model) return absl::OkStatus();
+  RK_RETURN_IF_ERROR(options_.cache->Remove(MadeKey(key)));
   return RemoveFolder(FolderOf(spec, key));
 }
 

@@ -17,6 +17,7 @@ from browser import Browser  # noqa: E402
 RANKINE = os.environ["RANKINE_BIN"]
 MODEL = os.environ["RANKINE_TEST_MODEL_DIR"]
 GGUF = os.environ["RANKINE_TEST_GGUF"]
+SECONDS = 3000 if os.environ.get("RANKINE_SANITIZE") else 800
 HARD_NAME = 'odd <b>&"name"'
 
 # Boxes of everything visible that leaves its chart, and of HTML text that leaves its element or the window.
@@ -57,7 +58,7 @@ VISIBLE_MARKS = """Array.from(document.querySelectorAll("section.chart")).map(se
 
 
 def run(*arguments):
-    return subprocess.run([RANKINE, "explore", *arguments], capture_output=True, text=True, timeout=800)
+    return subprocess.run([RANKINE, "explore", *arguments], capture_output=True, text=True, timeout=SECONDS)
 
 
 class ExploreTest(unittest.TestCase):
@@ -73,8 +74,9 @@ class ExploreTest(unittest.TestCase):
         with open(cls.path("points"), "w") as file:
             file.write(f"# by hand\n{HARD_NAME} --method svd-llm --rank 64 --only 'layers\\.[01]\\.'\n")
         cls.arguments = (MODEL, "--out", cls.path("out"), "--text", "code=" + cls.path("near"), "--text", cls.path("far"),
-                         "--context", "64", "--windows", "4", "--calibration", cls.path("calibration"),
-                         "--calibration-windows", "4", "--window", "256", "--methods", "svd", "--keep", "0.9",
+                         "--context", "64", "--windows", "4,3", "--calibration", cls.path("calibration"),
+                         "--calibration-windows", "4", "--window", "256", "--methods", "svd", "--keep", "0.2",
+                         "--only-sets", r"first=layers\.[01]\.",
                          "--encodings", "int4:g64", "--points", cls.path("points"), "--baseline", "as shipped=" + GGUF,
                          "--prompt-tokens", "16", "--new-tokens", "4", "--repeat", "2", "--json")
         first = run(*cls.arguments)
@@ -89,7 +91,7 @@ class ExploreTest(unittest.TestCase):
 
     def test_measures_each_point_once(self):
         self.assertEqual([p["name"] for p in self.json["points"]],
-                         ["as shipped", "dense", "int4:g64", HARD_NAME, "svd 0.9"])
+                         ["as shipped", "dense", "int4:g64", HARD_NAME, "svd first 0.2"])
         self.assertEqual(self.first["measured"], 5)
         second = run(*self.arguments)
         self.assertEqual(second.returncode, 0, second.stderr)
@@ -106,9 +108,9 @@ class ExploreTest(unittest.TestCase):
         self.assertLess(points["dense"]["linear_bytes"], points["dense"]["bytes"])
         for p in points.values():
             self.assertEqual([t["text"] for t in p["texts"]], ["code", "far"])
-            self.assertEqual(p["texts"][0]["windows"], 4)
+            self.assertEqual([t["windows"] for t in p["texts"]], [4, 3])
             self.assertGreater(p["speed"]["decode_ratio"]["median"], 0)
-        self.assertGreater(points["svd 0.9"]["texts"][0]["log_perplexity_difference"]["value"], 1)
+        self.assertGreater(points["svd first 0.2"]["texts"][0]["log_perplexity_difference"]["value"], 1)
 
     def test_csv_agrees(self):
         with open(os.path.join(self.path("out"), "points.csv"), newline="") as file:
@@ -139,6 +141,8 @@ class ExploreTest(unittest.TestCase):
                 (("--points", self.path("near")), "a name and then flags"),
                 (("--baseline", self.path("gone.gguf")), "gone.gguf"),
                 (("--text", self.path("near"),), "two texts"),
+                (("--windows", "4,3"), "--windows has 2 numbers for 1 texts"),
+                (("--windows", "-1"), "--windows"),
                 (("--statistics", self.path("gone")), "gone"),
                 (("--minutes", "-1"), "--minutes")):
             with self.subTest(arguments=arguments):

@@ -59,7 +59,7 @@ class ExploreTest : public ::testing::Test {
     o.evaluator = {
         .device = device_.get(),
         .kv_dtype = [](const FactoredModel&) -> absl::StatusOr<DType> { return DType::kF32; },
-        .texts = {{"near", text_}, {"far <&>", other_text_}},
+        .texts = {{.name = "near", .path = text_}, {.name = "far <&>", .path = other_text_}},
         .context = 64,
         .speed = {.prompt_tokens = 8, .new_tokens = 4, .repeat = 0}};
     o.calibration = {.files = {calibration_}, .windows = 20, .window = 64};
@@ -259,7 +259,7 @@ TEST_F(ExploreTest, DamagedAndForeignCacheFilesAreMadeAgain) {
 TEST_F(ExploreTest, OtherTextsOrModelsAreOtherPoints) {
   ASSERT_TRUE(Explore(Options({.encodings = {"int8:g16"}})).ok());
   ExploreOptions options = Options({.encodings = {"int8:g16"}});
-  options.evaluator.windows = 3;
+  options.evaluator.texts[1].windows = 3;
   const auto result = Explore(options);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->measured, 2);
@@ -268,6 +268,34 @@ TEST_F(ExploreTest, OtherTextsOrModelsAreOtherPoints) {
   testing::WriteTinyModelWithTokenizer(temp_ / "other", other);
   options.model = temp_ / "other";
   EXPECT_THAT(Error(options), HasSubstr("other"));  // the statistics are of the first
+}
+
+TEST_F(ExploreTest, SpeedIsAddedToLossesOfAnEarlierRun) {
+  ExploreOptions options = Options({.methods = {"svd"}, .keep = {0.5}, .encodings = {"int8:g16"}});
+  options.keep_models = true;
+  ASSERT_TRUE(Explore(options).ok());
+  const nlohmann::json losses = Json();
+  // What was made and measured is read, not written again.
+  std::map<std::string, fs::file_time_type> written;
+  for (const char* folder : {"out/cache", "out/models"}) {
+    for (const auto& entry : fs::directory_iterator(temp_ / folder)) {
+      written[entry.path()] = entry.last_write_time();
+    }
+  }
+  ASSERT_EQ(written.size(), 3u + 2 + 1 + 2);  // points, those made, spectra; models
+  options.evaluator.speed.repeat = 1;
+  for (const int measured : {3, 0}) {
+    const auto result = Explore(options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->measured, measured);
+    for (const PointResult& p : result->points) EXPECT_TRUE(p.speed.has_value()) << p.name;
+    EXPECT_EQ(WithoutTimes(Json()), WithoutTimes(losses));
+  }
+  for (const auto& [path, time] : written) EXPECT_EQ(fs::last_write_time(path), time) << path;
+  options.evaluator.speed.repeat = 0;  // losses alone are those of either run
+  const auto result = Explore(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->measured, 0);
 }
 
 TEST_F(ExploreTest, CsvAndJsonAgree) {
@@ -368,7 +396,7 @@ TEST_F(ExploreTest, BadOptionsAreErrors) {
   EXPECT_THAT(Error(options), HasSubstr("--text"));
   options = Options(kSmall);
   WriteWholeFile(temp_ / "empty.txt", "");
-  options.evaluator.texts = {{"empty", temp_ / "empty.txt"}};
+  options.evaluator.texts = {{.name = "empty", .path = temp_ / "empty.txt"}};
   EXPECT_THAT(Error(options), HasSubstr("empty.txt"));
   options = Options({.baselines = {{"gone", temp_ / "gone"}}});
   EXPECT_THAT(Error(options), HasSubstr("gone"));

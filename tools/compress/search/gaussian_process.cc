@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
-#include <numeric>
 #include <utility>
 
 #include "Eigen/Cholesky"
 #include "Eigen/Core"
 #include "absl/strings/str_cat.h"
 #include "tools/compress/eigen_views.h"
+#include "tools/eval/estimate.h"
 
 namespace rankine {
 namespace {
@@ -44,10 +45,6 @@ Eigen::MatrixXd SquaredDistances(const Matrix64& x) {
   return d;
 }
 
-double PlainMean(const std::vector<double>& y) {
-  return std::accumulate(y.begin(), y.end(), 0.0) / static_cast<double>(y.size());
-}
-
 double LogDeterminant(const LowerFactor& factor) {
   double sum = 0;
   for (Eigen::Index i = 0; i < factor.rows(); ++i) sum += std::log(factor.matrixLLT()(i, i));
@@ -69,7 +66,7 @@ class Profile {
  public:
   Profile(const Matrix64& x, const std::vector<double>& y)
       : distances_(SquaredDistances(x)), centred_(static_cast<Eigen::Index>(y.size())) {
-    const double mean = PlainMean(y);
+    const double mean = MeanOf(y).value;
     for (size_t i = 0; i < y.size(); ++i) centred_(static_cast<Eigen::Index>(i)) = y[i] - mean;
   }
 
@@ -117,7 +114,7 @@ absl::StatusOr<GaussianProcess> GaussianProcess::Create(
   }
   GaussianProcess gp;
   gp.parameters_ = parameters;
-  gp.mean_ = PlainMean(y);
+  gp.mean_ = MeanOf(y).value;
   Eigen::MatrixXd k = SquaredDistances(x).unaryExpr(
       [&](double d) { return parameters.variance * Matern(d, parameters.length); });
   k.diagonal().array() += parameters.noise;

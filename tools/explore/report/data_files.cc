@@ -96,11 +96,15 @@ std::string PointsCsv(const Exploration& e) {
 }
 
 std::string ExplorationJson(const Exploration& e) {
-  Json json = {{"model", e.model_name},          {"device", e.device},
-               {"compute", e.compute},           {"context", e.evaluator.context},
-               {"windows", e.evaluator.windows}, {"calibration_tokens", e.calibration_tokens},
-               {"complete", e.is_complete},      {"points", Json::array()},
-               {"unmeasured", Json::array()},    {"spectra", SpectraJson(e.spectra)},
+  Json json = {{"model", e.model_name},
+               {"device", e.device},
+               {"compute", e.compute},
+               {"context", e.evaluator.context},
+               {"calibration_tokens", e.calibration_tokens},
+               {"complete", e.is_complete},
+               {"points", Json::array()},
+               {"unmeasured", Json::array()},
+               {"spectra", SpectraJson(e.spectra)},
                {"sensitivity", Json::array()}};
   for (size_t i = 0; i < e.points.size(); ++i) {
     Json point = PointToJson(e.points[i]);
