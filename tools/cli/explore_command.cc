@@ -218,6 +218,7 @@ void AddMeasures(CLI::App* command, ExploreFlags* flags) {
                    "At most so many of each text, spread over it; 0 = all; one number for all "
                    "texts, or one for each: 64,32")
       ->delimiter(',')
+      ->allow_extra_args(false)  // what follows a blank is the model
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_option("--calibration", options.calibration.files,

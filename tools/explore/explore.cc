@@ -245,7 +245,13 @@ absl::Status Explorer::Visit(const PointSpec& spec) {
     return absl::OkStatus();
   }
   if (OutOfTime()) {
-    Skip(spec, UnmeasuredPoint::Why::kOutOfTime, "time was up before it");
+    auto losses = cache_->Read(key);
+    Skip(spec, UnmeasuredPoint::Why::kOutOfTime,
+         losses.ok() ? "time was up before its speed" : "time was up before it");
+    if (losses.ok()) {
+      ++result_.reused;
+      Keep(spec, *std::move(losses));
+    }
     return absl::OkStatus();
   }
   auto result = MeasurePoint(spec, key);

@@ -73,8 +73,8 @@ class ExploreTest(unittest.TestCase):
                 file.write(part)
         with open(cls.path("points"), "w") as file:
             file.write(f"# by hand\n{HARD_NAME} --method svd-llm --rank 64 --only 'layers\\.[01]\\.'\n")
-        cls.arguments = (MODEL, "--out", cls.path("out"), "--text", "code=" + cls.path("near"), "--text", cls.path("far"),
-                         "--context", "64", "--windows", "4,3", "--calibration", cls.path("calibration"),
+        cls.arguments = ("--windows", "4,3", MODEL, "--out", cls.path("out"), "--text", "code=" + cls.path("near"), "--text", cls.path("far"),
+                         "--context", "64", "--calibration", cls.path("calibration"),
                          "--calibration-windows", "4", "--window", "256", "--methods", "svd", "--keep", "0.2",
                          "--only-sets", r"first=layers\.[01]\.",
                          "--encodings", "int4:g64", "--points", cls.path("points"), "--baseline", "as shipped=" + GGUF,

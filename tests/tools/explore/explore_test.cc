@@ -284,6 +284,16 @@ TEST_F(ExploreTest, SpeedIsAddedToLossesOfAnEarlierRun) {
   }
   ASSERT_EQ(written.size(), 3u + 2 + 1 + 2);  // points, those made, spectra; models
   options.evaluator.speed.repeat = 1;
+  ExploreOptions hurried = options;
+  hurried.calibration.files.clear();  // its statistics are there
+  hurried.statistics_folder = temp_ / "out/statistics";
+  hurried.out_of_time = [] { return true; };
+  const auto late = Explore(hurried);
+  ASSERT_TRUE(late.ok()) << late.status();
+  EXPECT_FALSE(late->is_complete);
+  EXPECT_EQ(late->points.size(), 3u) << "losses are shown without speeds";
+  ASSERT_EQ(late->unmeasured.size(), 3u);
+  EXPECT_EQ(late->unmeasured[0].reason, "time was up before its speed");
   for (const int measured : {3, 0}) {
     const auto result = Explore(options);
     ASSERT_TRUE(result.ok()) << result.status();
