@@ -60,7 +60,7 @@ fi
 embedding=$measured/embedding.map
 echo 'embed_tokens int8:g32' >"$embedding"
 if ! [ -d "$flagship" ]; then
-  factorize "$flagship-factors" caldera --bits 3.5 --base-encode int3:g64 --factor-encode int4:g64 --iterations 1
+  factorize "$flagship-factors" caldera --bits 3.5 --base-encode int3:g64 --factor-encode int4:g64
   "$rankine" convert "$flagship-factors" "$flagship" --encode-map "$embedding"
   rm -rf "$flagship-factors"
 fi

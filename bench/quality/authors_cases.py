@@ -75,25 +75,31 @@ def caldera_uniform(bits):
                 "returned is one number. So the ratio says little about the methods.")
 
 
-def caldera_e8p(tuning):
-    """As the authors' script has it but for L and R, which are not rounded: LDLQ on E8P in the rotated basis.
+CALDERA_E8P_NOTE = ("The signs of the rotations differ. Ours starts from two points, rounds Q under the moments that L R leaves "
+                    "unexplained, and keeps the best iterate. QuIP#'s default is 10 tuning passes. no_use_buffered: its buffered "
+                    "LDLQ takes no 576 columns.")
+CALDERA_ROUNDED_NOTE = (" Theirs has L and R on a lattice with one scale for each, ours in groups of 64: 4 bits and 4.25.")
 
-    tuning: passes over the codes after LDLQ, QuIP#'s quip_tune_iters.
+
+def caldera_e8p(tuning, factor_bits=16):
+    """As the authors' script has it: LDLQ on E8P in the rotated basis; L and R not rounded, or in 4 bits of theirs and ours.
+
+    tuning: passes over the codes after LDLQ, QuIP#'s quip_tune_iters; ours have as many of coordinate descent.
     """
+    rounded = factor_bits == 4
     settings = {"Q_bits": 2, "lattice_quant_Q": True, "activation_aware_Q": True, "hadamard_transform": True,
                 "update_order": ["LR", "Q"], "Q_hessian_downdate": True, "iters": CALDERA_ITERATIONS["e8p"],
                 "quip_args": {"quip_tune_iters": tuning, "no_use_buffered": True}}
-    return Case(f"caldera, Q in E8P (2 bits), {tuning} tuning passes, rank {RANK}", "caldera", "peer_caldera.py",
-                {**settings, **CALDERA_SHARED},
-                ("--method", "caldera", "--rank", str(RANK), "--base-encode", "e8p", "--factor-encode", "f32",
-                 "--iterations", str(CALDERA_ITERATIONS["e8p"])), "weighted_error",
-                "The signs of the rotations differ. Ours starts from two points and keeps the best iterate; it has no passes "
-                "that tune the codes after LDLQ, of which QuIP#'s default is 10. no_use_buffered: its buffered LDLQ takes no "
-                "576 columns.")
+    shared = {**CALDERA_SHARED, "L_bits": factor_bits, "R_bits": factor_bits, "lattice_quant_LR": rounded}
+    title = f"caldera, Q in E8P (2 bits), {tuning} tuning passes, rank {RANK}" + (", L R in 4 bits" if rounded else "")
+    return Case(title, "caldera", "peer_caldera.py", {**settings, **shared},
+                ("--method", "caldera", "--rank", str(RANK), "--base-encode", "e8p", "--factor-encode",
+                 "int4:g64" if rounded else "f32", "--iterations", str(CALDERA_ITERATIONS["e8p"]), "--passes", str(tuning)),
+                "weighted_error", CALDERA_E8P_NOTE + (CALDERA_ROUNDED_NOTE if rounded else ""))
 
 
 # The cases of a repository, given the shares to keep. "caldera-tuned" is of CALDERA's too, and takes long.
 CASES = {"svd-llm": lambda keeps: [svd_llm(keep) for keep in keeps],
          "asvd": lambda keeps: [asvd(keep) for keep in keeps],
          "caldera": lambda keeps: [caldera_uniform(bits) for bits in (4, 2)] + [caldera_e8p(tuning=0)],
-         "caldera-tuned": lambda keeps: [caldera_e8p(tuning=10)]}
+         "caldera-tuned": lambda keeps: [caldera_e8p(tuning=10), caldera_e8p(tuning=10, factor_bits=4)]}

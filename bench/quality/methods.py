@@ -29,12 +29,12 @@ def points(calibration, fisher):
     flags = {"svd-llm": "", "tucker": "", "mpo": "", "lord": "", "bolaco": "", "basel-ranking": "", "svd": "",
              "fwsvd": f"--fisher {fisher}", "asvd": "", "svd-llm-u": f"--calibration {calibration}"}
     for bits, _, bases in BITS:
-        for method, more in (("qlr", ""), ("caldera", " --iterations 1")):
+        for method in ("qlr", "caldera"):
             for base in bases:
                 if method == "qlr" and base == "e8p":
                     continue
                 yield (f"{method} {base} {bits} --method {method} --bits {bits} --base-encode {base} "
-                       f"--factor-encode int4:g64{more}")
+                       "--factor-encode int4:g64")
     for keep in KEEPS:
         for method, more in flags.items():
             yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()

@@ -49,6 +49,13 @@ absl::StatusOr<BlockRounder> BlockRounder::Create(const Encoding& encoding, int6
   return rounder;
 }
 
+BlockRounder BlockRounder::Resume(const Encoding& encoding, BlockRowsBuffer rows) {
+  RK_CHECK(!encoding.IsFloat());
+  BlockRounder rounder(encoding, rows.rows, rows.cols);
+  rounder.rows_ = std::move(rows);
+  return rounder;
+}
+
 int64_t BlockRounder::width() const {
   return encoding_.kind == EncodingKind::kE8P ? kE8PColumns : 1;
 }
@@ -61,13 +68,13 @@ int64_t BlockRounder::span() const {
   return encoding_.GroupColumns(cols_);
 }
 
-absl::Status BlockRounder::FitSpan(int64_t begin, const Matrix64& wanted, double e8p_scale) {
+absl::Status BlockRounder::FitSpan(int64_t begin, const Matrix64& wanted) {
   RK_CHECK(wanted.rows == num_rows_ && begin % span() == 0);
   RK_RETURN_IF_ERROR(CheckFinite(wanted));
   if (encoding_.IsFloat()) return absl::OkStatus();
   if (encoding_.kind == EncodingKind::kE8P) {
     const auto count = static_cast<int64_t>(wanted.values.size());
-    rows_.scales[0] = static_cast<float>(e8p_scale * E8PScale(SquaredNorm(wanted), count));
+    rows_.scales[0] = static_cast<float>(E8PScale(SquaredNorm(wanted), count));
     return absl::OkStatus();
   }
   const std::vector<float> values(wanted.values.begin(), wanted.values.end());

@@ -19,6 +19,8 @@ class BlockRounder {
  public:
   // kInvalidArgument: rows of `cols` numbers cannot be had in that encoding.
   static absl::StatusOr<BlockRounder> Create(const Encoding& encoding, int64_t rows, int64_t cols);
+  // That has stored `rows`, with their scales. Requires a block encoding.
+  static BlockRounder Resume(const Encoding& encoding, BlockRowsBuffer rows);
 
   // Columns that are rounded together: 8 (kE8P) or 1.
   int64_t width() const;
@@ -26,9 +28,9 @@ class BlockRounder {
   int64_t span() const;
 
   // The scales of columns [begin, begin + wanted.cols), a span or the last part of one, for
-  // `wanted` [rows, ..]. kE8P: one scale for all, kE8PScaleOverRms of the root mean square times
-  // `e8p_scale`. kInvalidArgument: numbers that are not finite, or too large.
-  absl::Status FitSpan(int64_t begin, const Matrix64& wanted, double e8p_scale = 1);
+  // `wanted` [rows, ..]. kE8P: one scale for all, kE8PScaleOverRms of the root mean square.
+  // kInvalidArgument: numbers that are not finite, or too large.
+  absl::Status FitSpan(int64_t begin, const Matrix64& wanted);
 
   // Rounds wanted [width] at columns [col, col + width) of `row`; `rounded` [width] gets what is
   // then stored. Requires the span's scales.

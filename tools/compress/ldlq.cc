@@ -49,7 +49,7 @@ class Rounding {
 
   absl::Status RoundSpan(int64_t begin, int64_t count) {
     Matrix64 wanted = Wanted(begin, count);
-    RK_RETURN_IF_ERROR(rounder_.FitSpan(begin, wanted, options_.e8p_scale));
+    RK_RETURN_IF_ERROR(rounder_.FitSpan(begin, wanted));
     for (int64_t first = begin; first < begin + count; first += kStepColumns) {
       const int64_t columns = std::min(kStepColumns, begin + count - first);
       if (first > begin || columns < count) wanted = Wanted(first, columns);

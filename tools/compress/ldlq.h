@@ -36,7 +36,6 @@ struct RoundOptions {
   Encoding encoding;
   // Null: each column is rounded to the nearest. Else of the encoding's width (LdlWidth).
   const LdlFactors* ldl = nullptr;
-  double e8p_scale = 1;  // times kE8PScaleOverRms
 };
 
 // 8 for E8P, else 1.

@@ -45,11 +45,12 @@ class JointCaldera {
     const MethodSettings& settings = *inputs[0].settings;
     base_ = settings.EncodingOf("base-encode");
     hadamard_ = settings.Integer("hadamard") == 1;
-    damping_ = settings.Number("damping");
     options_ = {.base = base_,
                 .factors = inputs[0].encoding,
                 .iterations = settings.Integer("iterations"),
-                .ldlq = settings.Integer("ldlq") == 1};
+                .ldlq = settings.Integer("ldlq") == 1,
+                .passes = settings.Integer("passes"),
+                .damping = settings.Number("damping")};
   }
 
   absl::StatusOr<std::vector<Factorization>> Run() {
@@ -68,8 +69,8 @@ class JointCaldera {
 
  private:
   struct Input {
-    Matrix64 h;  // in the transformed basis
-    RoundingMoments moments;
+    Matrix64 h;      // in the transformed basis
+    LdlFactors ldl;  // of it, for L and R in blocks
   };
 
   absl::StatusOr<StoredTransform*> TransformOf(const MethodInput& input, bool output) {
@@ -96,8 +97,9 @@ class JointCaldera {
     made->h = input.moments->second;
     RK_RETURN_IF_ERROR(CheckFinite(made->h));
     if (transform != nullptr) transform->transform.TransformMoments(&made->h);
-    const bool codewords = LdlWidth(base_) != 1 || LdlWidth(input.encoding) != 1;
-    RK_ASSIGN_OR_RETURN(made->moments, MakeRoundingMoments(made->h, damping_, codewords));
+    if (!input.encoding.IsFloat()) {
+      RK_ASSIGN_OR_RETURN(made->ldl, BlockLdl(made->h, LdlWidth(input.encoding), kFactorsDamping));
+    }
     known = std::move(made);
     return known.get();
   }
@@ -132,7 +134,8 @@ class JointCaldera {
     RK_ASSIGN_OR_RETURN(options.rank,
                         RankBesideBase(input.budget, w.rows, w.cols, base_, input.encoding, extra));
     RK_ASSIGN_OR_RETURN(const Input* x, InputOf(input, in));
-    RK_ASSIGN_OR_RETURN(const QLr found, SearchQLr(w, x->moments, options));
+    if (!input.encoding.IsFloat()) options.factors_ldl = &x->ldl;
+    RK_ASSIGN_OR_RETURN(const QLr found, SearchQLr(w, x->h, options));
     RK_ASSIGN_OR_RETURN(Factorization result, StoreQPlusLr(input, base_, found.q, found.factors));
     if (!hadamard_) return result;
     Store(in, &result.matrix.input_transforms, &result.tensors);
@@ -143,7 +146,6 @@ class JointCaldera {
   absl::Span<const MethodInput> inputs_;
   Encoding base_;
   bool hadamard_ = true;
-  double damping_ = 0;
   QLrOptions options_;
   std::map<std::string, StoredTransform> transforms_;
   std::map<const Moments*, std::unique_ptr<Input>> moments_;

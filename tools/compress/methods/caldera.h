@@ -1,7 +1,8 @@
 // `caldera` (Saha et al., arXiv 2405.18886): W' = Q + L R with all three rounded, found in turn
 // under the second moments H of the layer's inputs:
 //
-//   Q = LDLQ(W - L R; H)              block integers, or E8P at 2 bits (arXiv 2402.04396)
+//   Q = LDLQ(W - L R) and descent over its codes (q_lr_search.h): block integers, or E8P at 2 bits
+//       (arXiv 2402.04396)
 //   L R = the rank-constrained regression of W - Q under H, L and R rounded (low_rank_fit.h)
 //
 // in the basis of randomised Hadamard transforms of inputs and outputs, which the engine runs. It
@@ -30,7 +31,7 @@ inline constexpr MethodOption kCalderaOptions[] = {
      .help = "the encoding of Q"},
     {.name = "iterations",
      .kind = MethodOption::Kind::kInteger,
-     .default_value = "8",
+     .default_value = "1",
      .help = "times that Q and L R are found in turn",
      .min = 1,
      .max = 1000},
@@ -46,10 +47,16 @@ inline constexpr MethodOption kCalderaOptions[] = {
      .help = "0: round Q to the nearest",
      .min = 0,
      .max = 1},
+    {.name = "passes",
+     .kind = MethodOption::Kind::kInteger,
+     .default_value = "10",
+     .help = "of coordinate descent over Q's codes after LDLQ",
+     .min = 0,
+     .max = 1000},
     {.name = "damping",
      .kind = MethodOption::Kind::kNumber,
-     .default_value = "0.01",
-     .help = "share of H's mean diagonal added to it for LDLQ",
+     .default_value = "0.1",
+     .help = "share of the mean diagonal added for Q to what L R leaves of H",
      .min = 1e-6,
      .max = 1},
     {.name = "seed",

@@ -36,9 +36,6 @@ absl::StatusOr<Matrix64> NormOf(const MethodInput& input) {
   return DiagonalMatrix(diagonal);
 }
 
-// Of LDLQ's H, for R in blocks: enough that a feature which the text never shows does no harm.
-constexpr double kDamping = 0.01;
-
 }  // namespace
 
 absl::StatusOr<Factorization> FactorizeQlr(const MethodInput& input) {
@@ -53,7 +50,7 @@ absl::StatusOr<Factorization> FactorizeQlr(const MethodInput& input) {
   LowRankOptions fit{.rank = rank, .encoding = input.encoding};
   LdlFactors ldl;
   if (!input.encoding.IsFloat()) {
-    RK_ASSIGN_OR_RETURN(ldl, BlockLdl(h, LdlWidth(input.encoding), kDamping));
+    RK_ASSIGN_OR_RETURN(ldl, BlockLdl(h, LdlWidth(input.encoding), kFactorsDamping));
     fit.ldl = &ldl;
   }
   RoundedMatrix best_q;
