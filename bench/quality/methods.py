@@ -1,11 +1,13 @@
 """A table of all methods of `rankine factorize` at equal sizes: errors, perplexity on two texts, KL, speed.
 
 Usage: python bench/quality/methods.py RANKINE MODEL --statistics STATS --calibration TEXT --fisher FILE
-         --text code=TEXT --text prose=TEXT --out FOLDER [--gguf FILE] [--windows N,N] [--minutes N] [--no-speed]
+         --validation TEXT --text code=TEXT --text prose=TEXT --out FOLDER [--gguf FILE] [--windows N,N] [--minutes N]
+         [--no-speed]
 
 `rankine explore` makes and measures the points (docs/explore.md) and leaves its report in FOLDER, with the table beside
 it as methods.md; the same command goes on where it was stopped. STATS is of `rankine calibrate`, FILE of tools/torch's
 fisher, TEXTs of tools/scripts/corpus.sh and bench/quality/shakespeare.sh; --gguf, the model as shipped, is row 0.
+`sensitivity` measures 420 losses on TEXT of --validation, once for its three budgets.
 The models stay in FOLDER/models, 8 GB of SmolLM2. So --no-speed first, on a machine with other work, and then the same
 without it on a quiet one, measures losses once and all speeds in the same minutes.
 """
@@ -24,8 +26,11 @@ BITS = (("2.5", "int2:g32", ("int2:g64", "e8p")), ("3.5", "int3:g32", ("int3:g64
         ("4.5", "int4:g32", ("int4:g64",)))
 
 
-def points(calibration, fisher):
-    """Lines of `rankine explore --points`: a name and flags of factorize."""
+def points(calibration, fisher, validation, losses):
+    """Lines of `rankine explore --points`: a name and flags of factorize. losses: the file of sensitivity's search."""
+    policies = {"loss-greedy": "", "svd-llm-v2": "",
+                "sensitivity": f" --validation {validation} --validation-windows 2 --validation-window 256 "
+                               f"--search-shares 0.5,0.8 --search-file {losses}"}
     flags = {"svd-llm": "", "tucker": "", "mpo": "", "lord": "", "bolaco": "", "basel-ranking": "", "svd": "",
              "fwsvd": f"--fisher {fisher}", "asvd": "", "svd-llm-u": f"--calibration {calibration}"}
     for bits, _, bases in BITS:
@@ -39,8 +44,8 @@ def points(calibration, fisher):
         for method, more in flags.items():
             yield f"{method} {keep} --method {method} --keep {keep} {more}".rstrip()
         # The same budget, shared out among the linears by what it costs each.
-        for policy in ("loss-greedy", "svd-llm-v2"):
-            yield f"svd-llm, {policy} {keep} --method svd-llm --keep {keep} --allocation {policy}"
+        for policy, more in policies.items():
+            yield f"svd-llm, {policy} {keep} --method svd-llm --keep {keep} --allocation {policy}{more}"
 
 
 def explore(args, points_file):
@@ -119,6 +124,7 @@ def main():
     parser.add_argument("--statistics", required=True)
     parser.add_argument("--calibration", required=True, help="the text of the statistics, for svd-llm-u")
     parser.add_argument("--fisher", required=True)
+    parser.add_argument("--validation", required=True, help="neither that text nor one of --text")
     parser.add_argument("--text", action="append", required=True, metavar="NAME=FILE")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--gguf")
@@ -130,7 +136,8 @@ def main():
         parser.error(f"--text {bad[0]}: write NAME=FILE")
     args.out.mkdir(parents=True, exist_ok=True)
     points_file = args.out / "methods.points"
-    points_file.write_text("\n".join(points(args.calibration, args.fisher)) + "\n")
+    lines = points(args.calibration, args.fisher, args.validation, args.out / "sensitivity.losses")
+    points_file.write_text("\n".join(lines) + "\n")
     code = explore(args, points_file)
     if not (args.out / "points.csv").exists():
         sys.exit(code or 1)

@@ -21,7 +21,7 @@ class MethodsTest(unittest.TestCase):
         help_text = subprocess.run([RANKINE, "factorize", "--help"], capture_output=True, text=True, check=True).stdout
         listed = re.search(r"--method TEXT REQUIRED(.*?)\n  --alpha", help_text, re.S)[1]
         known = set(re.findall(r"^ +([a-z][a-z-]*): ", listed, re.M))
-        lines = list(methods.points("text.txt", "fisher.safetensors"))
+        lines = list(methods.points("text.txt", "fisher.safetensors", "validation.txt", "losses"))
         used = set(re.findall(r"--method (\S+)", "\n".join(lines)))
         # laser reduces a few chosen linears; at a budget for all of them it is svd.
         self.assertEqual(used, known - {"laser"})

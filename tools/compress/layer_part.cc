@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/manifest.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "tools/compress/record_file.h"
@@ -72,7 +73,7 @@ absl::Status WritePart(const std::string& path, const LayerPart& part) {
                                  {"bytes", t.bytes.size()}});
     record.payload += t.bytes;
   }
-  record.header = header.dump();
+  record.header = DumpJson(header);
   return WriteRecord(path, record);
 }
 

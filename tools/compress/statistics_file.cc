@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/files/json_text.h"
 #include "nlohmann/json.hpp"
 #include "tools/compress/record_file.h"
 #include "tools/compress/statistics.h"
@@ -81,7 +82,7 @@ absl::Status WriteStatistics(const std::string& path, const std::string& stamp,
     AppendDoubles(means.data(), static_cast<int64_t>(means.size()), &record.payload);
     for (int64_t i = 0; i < h.rows; ++i) AppendDoubles(h.Row(i), i + 1, &record.payload);
   }
-  record.header = header.dump();
+  record.header = DumpJson(header);
   return WriteRecord(path, record);
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "tools/compress/record_file.h"
@@ -70,7 +71,7 @@ absl::StatusOr<StatisticsFolder> StatisticsFolder::Create(const std::string& pat
                                 {"model_name", info.model_name},
                                 {"text", info.text_digest},
                                 {"tokens", info.tokens}};
-  RK_RETURN_IF_ERROR(WriteRecord(InfoPath(path), {.header = header.dump()}));
+  RK_RETURN_IF_ERROR(WriteRecord(InfoPath(path), {.header = DumpJson(header)}));
   return StatisticsFolder(path, info);
 }
 

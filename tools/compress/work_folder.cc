@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "models/files/json_text.h"
 #include "models/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "tools/compress/record_file.h"
@@ -39,7 +40,7 @@ absl::StatusOr<int> Lock(const std::string& path) {
 std::string ToJson(const WorkArguments& arguments) {
   nlohmann::ordered_json j = nlohmann::ordered_json::object();
   for (const auto& [name, value] : arguments) j[name] = value;
-  return j.dump();
+  return DumpJson(j);
 }
 
 // An error that says which argument differs.

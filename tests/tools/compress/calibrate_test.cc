@@ -104,6 +104,19 @@ TEST_F(CalibrateTest, AnotherModelsStatisticsAreRefusedByName) {
   EXPECT_FALSE(fs::exists(temp_ / "out"));
 }
 
+// File names are bytes: these are no UTF-8, which JSON requires.
+TEST_F(CalibrateTest, NamesOfFilesMayBeAnyBytes) {
+  const std::string model = temp_ / "mod\xff""el", text = temp_ / "te\xfe""xt";
+  fs::rename(model_, model);
+  fs::rename(text_, text);
+  CalibrationOptions options = Options();
+  options.files = {text};
+  const auto report = Calibrate(model, temp_ / "stats", options, 2);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto factored = Factorize(model, temp_ / "out", SvdLlm());
+  ASSERT_TRUE(factored.ok()) << factored.status();
+}
+
 TEST_F(CalibrateTest, IncompleteStatisticsAreNamed) {
   ASSERT_TRUE(Calibrate(model_, temp_ / "stats", Options(), 2).ok());
   fs::remove(temp_ / "stats/layer_00002.statistics");

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "models/files/json_text.h"
 #include "models/files/text_file.h"
 #include "models/status_macros.h"
 #include "nlohmann/json.hpp"
@@ -155,7 +156,7 @@ absl::StatusOr<MeasuredPoints> MeasuredPoints::Open(const std::string& path,
   const size_t whole = bytes.rfind('\n');
   if (whole == std::string::npos) {
     // Nothing but this header, cut off, may be replaced.
-    if (ToJson(info).dump().compare(0, bytes.size(), bytes) != 0) {
+    if (DumpJson(ToJson(info)).compare(0, bytes.size(), bytes) != 0) {
       return NoSuchFile(path);
     }
     RK_RETURN_IF_ERROR(points.Start(info));
@@ -172,7 +173,7 @@ absl::StatusOr<MeasuredPoints> MeasuredPoints::Open(const std::string& path,
 
 absl::Status MeasuredPoints::Start(const MeasuredPointsInfo& info) {
   std::ofstream out(path_, std::ios::binary | std::ios::trunc);
-  out << ToJson(info).dump() << '\n' << std::flush;
+  out << DumpJson(ToJson(info)) << '\n' << std::flush;
   if (out) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("cannot write ", path_));
 }
@@ -196,7 +197,7 @@ absl::Status MeasuredPoints::Add(const Ranks& ranks, std::vector<double> losses)
   Json names = Json::object();
   for (const auto& [name, rank] : ranks) names[name] = rank;
   std::ofstream out(path_, std::ios::binary | std::ios::app);
-  out << Json{{"ranks", names}, {"losses", losses}}.dump() << '\n' << std::flush;
+  out << DumpJson({{"ranks", names}, {"losses", losses}}) << '\n' << std::flush;
   if (!out) return absl::InternalError(absl::StrCat("cannot write ", path_));
   points_[ranks] = std::move(losses);
   return absl::OkStatus();
