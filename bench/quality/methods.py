@@ -48,10 +48,12 @@ def points(calibration, fisher, validation, losses):
             yield f"svd-llm, {policy} {keep} --method svd-llm --keep {keep} --allocation {policy}{more}"
 
 
-def explore(args, points_file):
+def explore(args, points_file, losses):
     command = [args.rankine, "explore", args.model, "--out", str(args.out), "--points", str(points_file),
                "--statistics", args.statistics, "--windows", args.windows, "--keep-models",
                "--encodings", ",".join(rounded for _, rounded, _ in BITS)]
+    if losses.exists():  # of an earlier run: the report's heat map
+        command += ["--sensitivity", str(losses)]
     if args.no_speed:
         command.append("--no-speed")
     for text in args.text:
@@ -136,9 +138,10 @@ def main():
         parser.error(f"--text {bad[0]}: write NAME=FILE")
     args.out.mkdir(parents=True, exist_ok=True)
     points_file = args.out / "methods.points"
-    lines = points(args.calibration, args.fisher, args.validation, args.out / "sensitivity.losses")
+    losses = args.out / "sensitivity.losses"
+    lines = points(args.calibration, args.fisher, args.validation, losses)
     points_file.write_text("\n".join(lines) + "\n")
-    code = explore(args, points_file)
+    code = explore(args, points_file, losses)
     if not (args.out / "points.csv").exists():
         sys.exit(code or 1)
     write_table(args.out, [text.split("=", 1)[0] for text in args.text], args.windows.replace(",", " and "))

@@ -18,8 +18,6 @@ namespace {
 constexpr int64_t kMostColumns = kE8PColumns;  // of one codeword
 
 using Codeword = std::array<double, kMostColumns>;
-using RowVector = Eigen::Map<Eigen::RowVectorXd>;
-using ConstRowVector = Eigen::Map<const Eigen::RowVectorXd>;
 
 class Descent {
  public:
@@ -48,6 +46,10 @@ class Descent {
   }
 
  private:
+  static void Add(double factor, const double* from, int64_t count, double* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
+  }
+
   // Whether any code changed.
   bool Pass(int64_t row) {
     bool changed = false;
@@ -59,9 +61,10 @@ class Descent {
   bool Try(int64_t row, int64_t col) {
     double* stored = values_->Row(row) + col;
     Codeword wanted, rounded, change;  // change: of E
-    RowVector(wanted.data(), width_).noalias() =
-        ConstRowVector(stored, width_) +
-        ConstRowVector(gradient_.Row(row) + col, width_) * View(inverses_).middleRows(col, width_);
+    std::copy_n(stored, width_, wanted.begin());
+    const double* gradient = gradient_.Row(row) + col;
+    for (int64_t i = 0; i < width_; ++i)
+      Add(gradient[i], inverses_.Row(col + i), width_, wanted.data());
     rounder_->Round(row, col, wanted.data(), rounded.data());
     if (std::equal(stored, stored + width_, rounded.begin())) return false;
     for (int64_t i = 0; i < width_; ++i) change[i] = stored[i] - rounded[i];
@@ -70,8 +73,9 @@ class Descent {
       return false;
     }
     std::copy_n(rounded.begin(), width_, stored);
-    RowVector(gradient_.Row(row), h_.cols).noalias() +=
-        ConstRowVector(change.data(), width_) * View(h_).middleRows(col, width_);
+    for (int64_t i = 0; i < width_; ++i) {
+      Add(change[i], h_.Row(col + i), h_.cols, gradient_.Row(row));
+    }
     return true;
   }
 

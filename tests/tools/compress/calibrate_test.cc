@@ -106,7 +106,12 @@ TEST_F(CalibrateTest, AnotherModelsStatisticsAreRefusedByName) {
 
 // File names are bytes: these are no UTF-8, which JSON requires.
 TEST_F(CalibrateTest, NamesOfFilesMayBeAnyBytes) {
-  const std::string model = temp_ / "mod\xff""el", text = temp_ / "te\xfe""xt";
+  const std::string model = temp_ /
+                            "mod\xff"
+                            "el",
+                    text = temp_ /
+                           "te\xfe"
+                           "xt";
   fs::rename(model_, model);
   fs::rename(text_, text);
   CalibrationOptions options = Options();
