@@ -35,6 +35,7 @@ class EncodedRun {
     tile_.steps = layout.columns / kStepColumns;
     tile_.first = chunk == 0;
     tile_.next = next;
+    PrefetchRest(next, layout, rows.size());
     plan_.encoded.kernels.tile(tile_);
   }
 
@@ -84,6 +85,14 @@ class EncodedRun {
   }
 
  private:
+  // A tile prefetches from `next` on what its codes take, with several rows a line more each step;
+  // a chunk is longer by its header. Of Q4_1, whose headers are a fifth, 4 rows took 1.14 x as long.
+  static void PrefetchRest(const char* next, const ChunkLayout& layout, int64_t rows) {
+    const int64_t steps = layout.columns / kStepColumns;
+    int64_t done = steps * (layout.step_bytes + (rows > 1 ? 64 : 0));
+    for (; done < layout.bytes; done += 64) __builtin_prefetch(next + done, 0, 2);
+  }
+
   const ChunkLayout& ReadHeaders(int64_t block, int64_t chunk) {
     const ChunkLayout& layout = Layout(chunk);
     const char* data = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
