@@ -36,7 +36,7 @@ LIMIT = 1.02
 CHECKOUTS = ("svd-llm", "asvd", "caldera")
 HERE = pathlib.Path(__file__).resolve().parent
 DEFAULT_LAYERS = r"layers\.(2|15|28)\..*(q_proj|o_proj|gate_proj|down_proj)"
-DEFAULT_CALDERA_LAYERS = r"layers\.15\..*k_proj"
+DEFAULT_CALDERA_LAYERS = r"layers\.(2|15|28)\..*k_proj"
 # Products are read back in f32, the program measured them in f64.
 REPORTED_TOLERANCE = 1e-4
 
