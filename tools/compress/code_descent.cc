@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <utility>
-#include <vector>
 
 #include "Eigen/Cholesky"
 #include "Eigen/Core"

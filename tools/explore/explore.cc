@@ -31,13 +31,17 @@ constexpr double kMakeShare = 0.6;
 // To be raised when figures of the same recipe change.
 constexpr char kKeyVersion[] = "rankine explore 2";
 
-// Files that flags name count by what they hold.
+// Files that flags name count by what they hold, but for the one that a search adds its losses to:
+// they are measured, whatever stands there.
 void AddNamedFiles(const std::string& recipe, Fingerprint* digest) {
   const auto words = SplitWords(recipe);
   if (!words.ok()) return;
-  for (const std::string& word : *words) {
+  for (size_t i = 0; i < words->size(); ++i) {
     std::error_code ignored;
-    if (!fs::is_regular_file(word, ignored)) continue;
+    const std::string& word = (*words)[i];
+    if (!fs::is_regular_file(word, ignored) || (i > 0 && (*words)[i - 1] == "--search-file")) {
+      continue;
+    }
     std::ifstream in(word, std::ios::binary);
     digest->Add(std::string((std::istreambuf_iterator<char>(in)), {}));
   }

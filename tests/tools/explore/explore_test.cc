@@ -192,6 +192,27 @@ TEST_F(ExploreTest, ASecondRunMeasuresNothingAndSaysTheSame) {
   EXPECT_EQ(Out("explore.html"), html);
 }
 
+// Its file is not there at first, and grows when another budget is searched.
+TEST_F(ExploreTest, ASearchsLossesMakeNoOtherPoint) {
+  const auto point = [&](const std::string& keep) {
+    return std::pair("searched " + keep,
+                     "--method svd-llm --keep " + keep +
+                         " --allocation sensitivity --search-shares 0.5,0.8 --validation " + text_ +
+                         " --validation-windows 1 --validation-window 32 --search-file " +
+                         (temp_ / "losses"));
+  };
+  ExploreOptions options = Options({.named_points = {point("0.6")}});
+  const auto first = Explore(options);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_EQ(first->points.size(), 2u);
+  options = Options({.named_points = {point("0.6"), point("0.7")}});
+  ASSERT_TRUE(Explore(options).ok());
+  const auto again = Explore(options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->points.size(), 3u);
+  EXPECT_EQ(again->measured, 0);
+}
+
 // Whenever time is up, the next run goes on, makes no point twice, and ends at the same figures.
 TEST_F(ExploreTest, GoesOnWhereTimeWasUp) {
   ExploreOptions whole = Options(kSmall);
