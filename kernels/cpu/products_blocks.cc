@@ -86,7 +86,8 @@ class EncodedRun {
 
  private:
   // A tile prefetches from `next` on what its codes take, with several rows a line more each step;
-  // a chunk is longer by its header. Of Q4_1, whose headers are a fifth, 4 rows took 1.14 x as long.
+  // a chunk is longer by its header. Of Q4_1, whose headers are a fifth, 4 rows took 1.14 x as
+  // long.
   static void PrefetchRest(const char* next, const ChunkLayout& layout, int64_t rows) {
     const int64_t steps = layout.columns / kStepColumns;
     int64_t done = steps * (layout.step_bytes + (rows > 1 ? 64 : 0));
