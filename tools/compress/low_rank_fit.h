@@ -15,6 +15,10 @@
 
 namespace rankine {
 
+// Share of the mean diagonal added for the LDLQ by which L and R are rounded: enough that a feature
+// which the text never shows does no harm.
+inline constexpr double kFactorsDamping = 0.01;
+
 struct LowRank {
   RoundedMatrix left;   // L [m, r]
   RoundedMatrix right;  // R [r, n]
@@ -22,9 +26,9 @@ struct LowRank {
 
 struct LowRankOptions {
   int64_t rank = 1;
-  Encoding encoding;      // of both
-  int64_t rounds = 4;     // of fitting one after the other; the best is kept
-  double damping = 0.01;  // of LDLQ on R H R^T
+  Encoding encoding;                 // of both
+  int64_t rounds = 4;                // of fitting one after the other; the best is kept
+  double damping = kFactorsDamping;  // of LDLQ on R H R^T
   // Of H, of width LdlWidth(encoding); null: R is rounded to the nearest.
   const LdlFactors* ldl = nullptr;
 };

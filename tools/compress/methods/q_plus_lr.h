@@ -10,10 +10,6 @@
 
 namespace rankine {
 
-// Of the LDLQ by which L and R are rounded: enough that a feature which the text never shows does no
-// harm.
-inline constexpr double kFactorsDamping = 0.01;
-
 // Bits of Q [m, n] in `base`, of L [m, r] and R [r, n] in `factors`, and `extra` more (transforms).
 int64_t QPlusLrBits(int64_t r, int64_t m, int64_t n, const Encoding& base, const Encoding& factors,
                     int64_t extra);
