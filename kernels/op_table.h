@@ -35,8 +35,8 @@ struct OpTable {
 // Naive, float32 or double, single thread.
 const OpTable& RefOps();
 
-// The tables that this machine can run, best last: "avx2", "avx512", "avx512-vnni" and
-// "avx512-bf16" (with VNNI too), of which the latter is the best where its dot product is fast.
+// The tables that this machine can run, best last: "avx2", "avx512", "avx512-vnni", "avx512-bf16"
+// (with VNNI too), which is better than the former where its dot product is fast, and "amx".
 const std::vector<const OpTable*>& CpuOpTables();
 
 // The one of them called `name`; null when this machine can't run it or there is none of that name.

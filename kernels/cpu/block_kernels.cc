@@ -3,6 +3,15 @@
 namespace rankine {
 namespace {
 
+// Fewer rows than this share the unpacking of a chunk among too few, and fill too little of a tile.
+constexpr int64_t kManyRowsOfAmx = 20;
+
+bool HasVbmi() {
+  static const bool has =
+      __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bitalg");
+  return has;
+}
+
 using FindTile = BlockTileFn (*)(int bits, int64_t group, bool offsets);
 
 // nf4 levels are no integers: such cores take float activations alone.
@@ -25,11 +34,23 @@ BlockKernels FindBlockKernelsAvx512(const Encoding& encoding) {
 }
 
 BlockKernels FindBlockKernelsAvx512Vnni(const Encoding& encoding) {
-  static const bool has_vbmi =
-      __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bitalg");
-  const BlockTileFn e8p = has_vbmi ? E8PTileAvx512Vbmi() : E8PTileAvx512Vnni();
+  const BlockTileFn e8p = HasVbmi() ? E8PTileAvx512Vbmi() : E8PTileAvx512Vnni();
   return {.tile = TileOf(encoding, FindBlockTileAvx512Vnni, e8p),
           .widen = FindWidenAvx512(encoding)};
+}
+
+BlockKernels FindBlockKernelsAmx(const Encoding& encoding) {
+  BlockKernels kernels = FindBlockKernelsAvx512Vnni(encoding);
+  if (encoding.kind == EncodingKind::kAffine) {
+    kernels.unpack = FindUnpackAvx512(encoding.bits);
+  } else if (encoding.kind == EncodingKind::kE8P && HasVbmi()) {
+    kernels.unpack = UnpackE8PAvx512Vbmi();
+  }
+  if (kernels.unpack != nullptr) {
+    FindUnpackedTilesAmx(PackedGroupColumns(encoding), encoding.HasOffsets(), &kernels);
+    kernels.many_rows = kManyRowsOfAmx;
+  }
+  return kernels;
 }
 
 }  // namespace rankine

@@ -47,19 +47,62 @@ struct WidenArgs {
 
 using WidenFn = void (*)(const WidenArgs&);
 
+// Quantised rows as tiles of many rows read them (products_unpacked.cc): sixteen records, of rows
+// that follow each other, with what is broadcast beside the codes. Zero where there is no row.
+struct RecordTile {
+  alignas(64) int8_t codes[kBlockRows][kStepColumns];
+  float scales[kBlockRows];
+  float minus_sums[4][kBlockRows];  // of the groups of weights in the step
+};
+
+// Sixteen outputs x up to 32 rows with a chunk whose codes have been unpacked; the chains of
+// block_kernels.h above.
+struct UnpackedTileArgs {
+  const uint8_t* codes = nullptr;  // [steps][64 / 4][16][4], signed without offsets
+  const float* scales = nullptr;   // as of BlockTileArgs
+  const float* offsets = nullptr;
+  int group_shift = 0;
+  const RecordTile* x = nullptr;  // [row tiles][steps]
+  float* c = nullptr;             // chains [row tiles x 16][16]
+  int64_t row_tiles = 0;          // 1 or 2
+  int64_t steps = 0;
+  bool first = false;
+  const char* next = nullptr;  // prefetched into L2 while this runs
+  int64_t next_lines = 0;
+};
+
+using UnpackedTileFn = void (*)(const UnpackedTileArgs&);
+
+// The codes of `steps` steps, a byte each, minus the zero code where there are no offsets.
+using UnpackFn = void (*)(const uint8_t* codes, int64_t steps, int zero, uint8_t* out);
+
 struct BlockKernels {
   BlockTileFn tile = nullptr;
   WidenFn widen = nullptr;
+  // The same bits as tile's, faster from `many_rows` rows on; null: there are none.
+  UnpackFn unpack = nullptr;
+  UnpackedTileFn unpacked_tile = nullptr;
+  // Before the first tile of a thread and after its last: what a processor must be told costs as
+  // much as some of them.
+  void (*begin_tiles)() = nullptr;
+  void (*end_tiles)() = nullptr;
+  int64_t many_rows = 0;
 };
 
 // Null kernels where the encoding has none.
 BlockKernels FindBlockKernelsAvx2(const Encoding& encoding);
 BlockKernels FindBlockKernelsAvx512(const Encoding& encoding);
 BlockKernels FindBlockKernelsAvx512Vnni(const Encoding& encoding);
+BlockKernels FindBlockKernelsAmx(const Encoding& encoding);
 
 // The tile of int8 products by bits (2 3 4 5 6 8), smallest group (16, 32 or 64) and offsets.
 BlockTileFn FindBlockTileAvx2(int bits, int64_t group, bool offsets);
 BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets);
+// Their parts for many rows.
+UnpackFn FindUnpackAvx512(int bits);
+UnpackFn UnpackE8PAvx512Vbmi();
+// unpacked_tile, begin_tiles and end_tiles.
+void FindUnpackedTilesAmx(int64_t group, bool offsets, BlockKernels* kernels);
 BlockTileFn E8PTileAvx2();
 BlockTileFn E8PTileAvx512Vnni();
 BlockTileFn E8PTileAvx512Vbmi();

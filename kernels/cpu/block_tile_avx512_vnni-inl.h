@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/api/quantized_rows.h"
+#include "kernels/cpu/block_codes_avx512-inl.h"
 #include "kernels/cpu/block_kernels.h"
 
 namespace rankine {
@@ -34,13 +35,6 @@ __attribute__((always_inline)) inline void AddProducts(__m512i w, const int8_t* 
 // Four chains a step: the latency of one chain of sixteen would keep more results in flight than
 // there are registers to rename.
 constexpr int kChains = 4;
-
-// How the quads of a step come out of the unpacking: kOfQuad says by how many bits the codes of a
-// quad are too large. A shift of a sum is cheaper than one of every register of codes as long as
-// few rows share them.
-struct NoShifts {
-  static constexpr int kOfQuad[16] = {};
-};
 
 template <int kBy>
 __attribute__((always_inline)) inline __m512i ShiftSum(__m512i sum) {

@@ -23,55 +23,6 @@
 namespace rankine {
 namespace {
 
-__attribute__((always_inline)) inline __m512i Vector(const uint8_t* codes, int index) {
-  return _mm512_loadu_si512(codes + index * kVectorBytes);
-}
-
-// Shifts right by `by`, left where it is negative, within 16-bit lanes; the caller masks.
-template <int kBy>
-__attribute__((always_inline)) inline __m512i Shift(__m512i v) {
-  if constexpr (kBy > 0) return _mm512_srli_epi16(v, kBy);
-  if constexpr (kBy < 0) return _mm512_slli_epi16(v, -kBy);
-  return v;
-}
-
-// Quad kQuad of a plane of kPlaneBits at `codes`, moved to bits kTo and up.
-template <int kPlaneBits, int kQuad, int kTo>
-__attribute__((always_inline)) inline __m512i PlaneQuad(const uint8_t* codes) {
-  constexpr int kVectors = 16 * kPlaneBits / 8;
-  const __m512i v = Vector(codes, kQuad % kVectors);
-  if constexpr (kPlaneBits == 8) return v;
-  constexpr int kMask = ((1 << kPlaneBits) - 1) << kTo;
-  return _mm512_and_si512(Shift<kQuad / kVectors * kPlaneBits - kTo>(v), _mm512_set1_epi8(kMask));
-}
-
-template <int kBits, int kQuad>
-__attribute__((always_inline)) inline __m512i CodesOfQuad(const uint8_t* codes) {
-  constexpr CodePlanes kPlanes = PlanesOf(kBits);
-  __m512i w = PlaneQuad<kPlanes.low, kQuad, 0>(codes);
-  if constexpr (kPlanes.high != 0) {
-    constexpr int kLowBytes = 16 * kPlanes.low / 8 * static_cast<int>(kVectorBytes);
-    w = _mm512_or_si512(w, PlaneQuad<kPlanes.high, kQuad, kPlanes.low>(codes + kLowBytes));
-  }
-  return w;
-}
-
-// Codes of affine encodings as they are.
-template <int kBits>
-struct WholeCodes {
-  static constexpr int64_t kBytes = 128 * kBits;
-  using Shifts = NoShifts;
-
-  __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
-    Unpack<0>(codes, w);
-  }
-  template <int kQuad>
-  __attribute__((always_inline)) static void Unpack(const uint8_t* codes, __m512i* w) {
-    w[kQuad] = CodesOfQuad<kBits, kQuad>(codes);
-    if constexpr (kQuad + 1 < 16) Unpack<kQuad + 1>(codes, w);
-  }
-};
-
 // Codes of a single plane (2 or 4 bits) masked where they stand in their bytes.
 template <int kBits>
 struct CodesInPlace {
@@ -122,6 +73,11 @@ struct E8PCodes {
 
 void E8PTile(const BlockTileArgs& args) { RunRows<E8PCodes, 64, false>(args, {}); }
 
+template <int kBits>
+void UnpackCodes(const uint8_t* codes, int64_t steps, int zero, uint8_t* out) {
+  UnpackSteps(WholeCodes<kBits>(), codes, steps, zero, out);
+}
+
 template <int kBits, int kGroup, bool kOffsets>
 struct Tiles {
   static constexpr BlockTileFn kFunction = Tile<kBits, kGroup, kOffsets>;
@@ -132,6 +88,25 @@ struct Tiles {
 #pragma GCC pop_options
 
 BlockTileFn E8PTileAvx512Vnni() { return E8PTile; }
+
+UnpackFn FindUnpackAvx512(int bits) {
+  switch (bits) {
+    case 2:
+      return UnpackCodes<2>;
+    case 3:
+      return UnpackCodes<3>;
+    case 4:
+      return UnpackCodes<4>;
+    case 5:
+      return UnpackCodes<5>;
+    case 6:
+      return UnpackCodes<6>;
+    case 8:
+      return UnpackCodes<8>;
+    default:
+      return nullptr;
+  }
+}
 
 BlockTileFn FindBlockTileAvx512Vnni(int bits, int64_t group, bool offsets) {
   return SelectBlockTile<Tiles>(bits, group, offsets);

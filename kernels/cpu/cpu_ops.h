@@ -16,6 +16,7 @@ void FillProductsAvx2(OpTable* table);
 void FillProductsAvx512(OpTable* table);
 void FillProductsAvx512Vnni(OpTable* table);
 void FillProductsAvx512Bf16(OpTable* table);
+void FillProductsAmx(OpTable* table);
 
 // rms_norm, silu_mul, convert, permute, add
 void FillElementwiseAvx2(OpTable* table);

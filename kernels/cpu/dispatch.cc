@@ -1,6 +1,7 @@
 // Which op tables this machine can run. The features are asked of the CPU and of the system: libgcc
 // reports AVX-512 only where the operating system saves its registers (XCR0).
 #include "kernels/base/check.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/op_table.h"
 #include "kernels/ref/ref_ops.h"
@@ -68,6 +69,13 @@ OpTable MakeAvx512Bf16() {
   return table;
 }
 
+OpTable MakeAmx() {
+  OpTable table = MakeAvx512();
+  table.name = "amx";
+  FillProductsAmx(&table);
+  return table;
+}
+
 }  // namespace
 
 const OpTable& RefOps() {
@@ -80,6 +88,7 @@ const std::vector<const OpTable*>& CpuOpTables() {
   static const OpTable avx512 = MakeAvx512();
   static const OpTable avx512_vnni = MakeAvx512Vnni();
   static const OpTable avx512_bf16 = MakeAvx512Bf16();
+  static const OpTable amx = MakeAmx();
   static const std::vector<const OpTable*> tables = [] {
     std::vector<const OpTable*> usable;
     if (HasAvx2()) usable.push_back(&avx2);
@@ -87,6 +96,7 @@ const std::vector<const OpTable*>& CpuOpTables() {
     if (HasAvx512Bf16() && !HasFastBf16Dot()) usable.push_back(&avx512_bf16);
     if (HasAvx512Vnni()) usable.push_back(&avx512_vnni);
     if (HasAvx512Bf16() && HasFastBf16Dot()) usable.push_back(&avx512_bf16);
+    if (HasAvx512Vnni() && HasAmx()) usable.push_back(&amx);
     return usable;
   }();
   return tables;

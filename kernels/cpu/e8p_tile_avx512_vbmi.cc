@@ -231,9 +231,15 @@ void Tile(const BlockTileArgs& args) {
   RunRows<Codes, 64, false>(args, Codes{.tables = LoadTables<true>()});
 }
 
+void Unpack(const uint8_t* codes, int64_t steps, int zero, uint8_t* out) {
+  UnpackSteps(Codes{.tables = LoadTables<true>()}, codes, steps, zero, out);
+}
+
 }  // namespace
 
 #pragma GCC pop_options
+
+UnpackFn UnpackE8PAvx512Vbmi() { return Unpack; }
 
 BlockTileFn E8PTileAvx512Vbmi() { return Tile; }
 

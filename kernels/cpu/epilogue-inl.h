@@ -102,7 +102,7 @@ void EpilogueRow(const EpilogueArgs& args, const float* c, int64_t base, bool pl
     for (int p = 0; p < kParts; ++p) {
       const int64_t offset = p * kLanes;
       const VF value =
-          Finish(product, column + offset, hn::LoadU(DF(), c + b * kBlockRows + offset));
+          Finish(product, column + offset, hn::LoadU(DF(), c + b * args.c_block_stride + offset));
       if (whole) {
         StoreOutput(product, index + offset, value);
       } else {
@@ -185,7 +185,7 @@ void EpilogueRuns(const EpilogueArgs& args) {
     const int64_t column = (args.first_block + b) * kBlockRows;
     const Pieces pieces(product, column);
     const bool whole = pieces.pieces[0].count == kBlockRows;
-    const float* c = args.c + b * kBlockRows;
+    const float* c = args.c + b * args.c_block_stride;
     int64_t token = first_token, row = first_row;
     for (int64_t r = 0; r < args.rows; ++r, c += args.c_stride) {
       const int64_t base = token * product.y.stride + row * product.run;
@@ -219,7 +219,8 @@ void EpilogueColumns(const EpilogueArgs& args) {
       const float scale = product.scale == nullptr ? 1.0f : product.scale[column];
       const float bias = product.bias == nullptr ? 0.0f : product.bias[column];
       const int64_t index = token * product.y.stride + column * product.run_stride + row;
-      const float* c = args.c + r * args.c_stride + i;
+      const float* c =
+          args.c + r * args.c_stride + i / kBlockRows * args.c_block_stride + i % kBlockRows;
       for (int64_t k = 0; k < count; ++k, c += args.c_stride) {
         const float value = *c * scale + bias;
         StoreSome(product, index + k, &value, 1);

@@ -20,5 +20,8 @@ double FmaAvx512(int64_t iterations, float* sink);
 double DotBF16Avx512(int64_t iterations, float* sink);
 double DotInt8Avx2(int64_t iterations, float* sink);
 double DotInt8Avx512(int64_t iterations, float* sink);
+// An eighth of the rounds, each of which is as much.
+double DotBF16Amx(int64_t iterations, float* sink);
+double DotInt8Amx(int64_t iterations, float* sink);
 
 }  // namespace rankine

@@ -56,6 +56,21 @@ double PassSeconds(const char* data, int64_t bytes, const Pattern& pattern, Read
   return SecondsSince(start);
 }
 
+FlopsFn FlopsLoop(FlopKind kind) {
+  switch (kind) {
+    case FlopKind::kInt8:
+      if (Has("amx")) return DotInt8Amx;
+      return Has("avx512-vnni") ? DotInt8Avx512 : DotInt8Avx2;
+    case FlopKind::kBF16:
+      if (Has("amx")) return DotBF16Amx;
+      if (&BestCpuOps() == FindCpuOps("avx512-bf16")) return DotBF16Avx512;
+      [[fallthrough]];
+    case FlopKind::kF32:
+      break;
+  }
+  return Has("avx512") ? FmaAvx512 : FmaAvx2;
+}
+
 }  // namespace
 
 ReadProbe::ReadProbe(int64_t bytes)
@@ -80,9 +95,7 @@ double MeasureReadBandwidth(Stream stream, int repeats) {
 }
 
 double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats) {
-  FlopsFn loop = Has("avx512") ? FmaAvx512 : FmaAvx2;
-  if (kind == FlopKind::kBF16 && &BestCpuOps() == FindCpuOps("avx512-bf16")) loop = DotBF16Avx512;
-  if (kind == FlopKind::kInt8) loop = Has("avx512-vnni") ? DotInt8Avx512 : DotInt8Avx2;
+  const FlopsFn loop = FlopsLoop(kind);
   // 12 multiply-adds a round, one or two a cycle: some 10 to 20 ms.
   constexpr int64_t kRounds = 5'000'000;
   double best = 0;

@@ -97,18 +97,12 @@ class EncodedRun {
   const ChunkLayout& ReadHeaders(int64_t block, int64_t chunk) {
     const ChunkLayout& layout = Layout(chunk);
     const char* data = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
-    ReadHeader(layout, layout.scales, data, scales_);
-    if (plan_.product->weights.encoding.kind == EncodingKind::kE8P) Quarter(scales_);
+    ReadScales(plan_, layout, data, scales_);
     if (layout.offsets.present) ReadHeader(layout, layout.offsets, data, offsets_);
     tile_.codes = reinterpret_cast<const uint8_t*>(data + layout.codes_offset);
     tile_.scales = scales_;
     tile_.offsets = layout.offsets.present ? offsets_ : nullptr;
     return layout;
-  }
-
-  // Codes of E8P count quarters.
-  static void Quarter(float* scales) {
-    for (int64_t i = 0; i < kBlockRows; ++i) scales[i] *= 0.25f;
   }
 
   const Plan& plan_;
@@ -189,6 +183,13 @@ void PrepareEncoded(Plan* plan) {
   encoded.num_chunks = NumChunks(core.k);
   encoded.chunk = LayoutOfChunk(core.encoding, kChunkColumns);
   encoded.last_chunk = LayoutOfChunk(core.encoding, ColumnsOfChunk(core.k, encoded.num_chunks - 1));
+}
+
+void ReadScales(const Plan& plan, const ChunkLayout& layout, const char* chunk, float* scales) {
+  ReadHeader(layout, layout.scales, chunk, scales);
+  if (plan.product->weights.encoding.kind != EncodingKind::kE8P) return;
+  // Its codes count quarters.
+  for (int64_t i = 0; i < kBlockRows; ++i) scales[i] *= 0.25f;
 }
 
 void StreamEncoded(const Plan& plan, Range blocks) {

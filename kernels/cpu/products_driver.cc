@@ -135,6 +135,9 @@ Plan MakePlan(const Product& product, int64_t num_tokens, const KernelSet& set) 
   const DType x = product.x.dtype == DType::kI8 ? DType::kF32 : product.x.dtype;
   plan.kernels = set.floats(plan.is_encoded() ? DType::kF32 : product.weights.dtype, x);
   RK_CHECK(plan.kernels != nullptr);
+  if (plan.num_rows == 1 && plan.kernels->of_one_row != nullptr) {
+    plan.kernels = plan.kernels->of_one_row;
+  }
   if (plan.is_encoded()) {
     plan.encoded.kernels = set.blocks(product.weights.encoding);
     PrepareEncoded(&plan);

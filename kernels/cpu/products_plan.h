@@ -69,6 +69,14 @@ int64_t ChoosePanelBlocks(const Plan& plan, int num_threads);
 void PrepareEncoded(Plan* plan);
 void StreamEncoded(const Plan& plan, Range blocks);
 void RunEncodedPanel(const Plan& plan, Range rows, Range blocks);
+// Scales of a chunk at `chunk`, expanded to f32 [groups][16].
+void ReadScales(const Plan& plan, const ChunkLayout& layout, const char* chunk, float* scales);
+
+// Many quantised rows where the instruction set has tiles of unpacked codes for them.
+bool RunsUnpacked(const Plan& plan);
+void RunUnpackedPanel(const Plan& plan, Range rows, Range blocks);
+// In L2: unpacked codes and scales 480 kB, chains 512, records 215.
+inline constexpr PanelShape kUnpackedPanel{.rows = 256, .blocks = 32};
 inline constexpr int64_t kMaxEncodedStreamRows = 24;
 inline constexpr int64_t kEncodedPanelRows = 128;
 inline constexpr int64_t kMaxPanelBlocks = 8;

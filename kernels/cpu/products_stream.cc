@@ -50,6 +50,7 @@ void StreamCopied(const Plan& plan, int64_t blocks, TileArgs args) {
 }  // namespace
 
 int64_t MaxStreamRows(const Plan& plan) {
+  if (RunsUnpacked(plan)) return 0;
   return plan.is_encoded() ? kMaxEncodedStreamRows : plan.kernels->max_rows;
 }
 
@@ -79,11 +80,13 @@ void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
                             .first_row = 0,
                             .first_block = begin});
   }
+  if (plan.kernels->finish != nullptr) plan.kernels->finish();
 }
 
 void SweepBlocks(const TileSet& tiles, int rows, int64_t blocks, TileArgs args) {
   const int64_t wide = tiles.blocks[rows];
   const char* after = args.next;
+  args.rows = rows;
   while (blocks > 0) {
     const int64_t now = blocks >= wide ? wide : 1;
     blocks -= now;

@@ -190,10 +190,9 @@ TEST_P(BlockProductsTest, ExtremeCodesDoNotOverflow) {
       rows.codes[i] = static_cast<uint8_t>(i / 128 % 2 == 0 ? (1 << encoding.bits) - 1 : 0);
     }
     const TestBlockCore packed(rows);
-    Activations a(2, 128, rng);
-    for (int64_t c = 0; c < 128; ++c) {
-      a.x.Row<float>(0)[c] = 127;
-      a.x.Row<float>(1)[c] = -127;
+    Activations a(32, 128, rng);
+    for (int64_t r = 0; r < 32; ++r) {
+      std::fill_n(a.x.Row<float>(r), 128, r % 2 == 0 ? 127.0f : -127.0f);
     }
     RefOps().convert({.x = a.x, .out = a.quantized}, {});
     SCOPED_TRACE(ToString(encoding));
@@ -234,10 +233,24 @@ TEST_P(BlockProductsTest, QuantisedProductsAgreeBetweenInstructionSets) {
   std::mt19937 rng(7);
   for (const Encoding& encoding : AllBlockEncodings()) {
     if (encoding.kind == EncodingKind::kNf4) continue;
-    const TestBlockCore packed(RandomBlockRows(encoding, 16, 192, rng));
-    const Activations a(3, 192, rng);
-    EXPECT_EQ(Multiply(*GetParam(), packed.core, a.quantized),
-              Multiply(*CpuOpTables().front(), packed.core, a.quantized))
+    const TestBlockCore packed(RandomBlockRows(encoding, 40, 768, rng));
+    for (int64_t rows : {1, 3, 37}) {
+      const Activations a(rows, 768, rng);
+      EXPECT_EQ(Multiply(*GetParam(), packed.core, a.quantized),
+                Multiply(*CpuOpTables().front(), packed.core, a.quantized))
+          << ToString(encoding) << " rows " << rows;
+    }
+  }
+}
+
+TEST_P(BlockProductsTest, QuantisedPanelsAgreeBetweenInstructionSets) {
+  std::mt19937 rng(8);
+  ThreadPool pool(2);
+  for (const Encoding& encoding : kSome) {
+    const TestBlockCore packed(RandomBlockRows(encoding, 600, 72, rng));
+    const Activations a(300, 72, rng);
+    EXPECT_EQ(Multiply(*GetParam(), packed.core, a.quantized, Stream{&pool}),
+              Multiply(*CpuOpTables().front(), packed.core, a.quantized, Stream{&pool}))
         << ToString(encoding);
   }
 }

@@ -2,7 +2,9 @@
 // the call.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <random>
 
 #include "kernels/cpu/thread_pool.h"
 #include "tests/kernels/op_table_testing.h"
@@ -89,6 +91,31 @@ TEST_P(ProductsDeterminismTest, SeveralPanels) {
   GetParam().ops->products({.products = &p.product, .num_products = 1, .num_tokens = 410},
                            Stream{&pool});
   ExpectSameBits(p.y.view, one_by_one.view, 410);
+}
+
+TEST_P(ProductsDeterminismTest, SeveralGroupsOfBlocks) {
+  TestProduct p(Spec(40, 1100, 45));
+  const TestMatrix one_by_one = OneByOne(p);
+  GetParam().ops->products({.products = &p.product, .num_products = 1, .num_tokens = 40}, {});
+  ExpectSameBits(p.y.view, one_by_one.view, 40);
+}
+
+// Tables flush denormals or keep them, but alike for any number of rows.
+TEST_P(ProductsDeterminismTest, ProductsAndSumsThatAreDenormal) {
+  TestProduct p(Spec(40, 20, 130));
+  std::mt19937 rng(3);
+  std::normal_distribution<float> normal;
+  std::uniform_real_distribution<float> exponent(-45.0f, -37.0f);
+  for (int64_t t = 0; t < 40; ++t) {
+    for (int64_t c = 0; c < 130; ++c) {
+      SetElement(p.x.view, t, c, normal(rng) * std::pow(10.0f, exponent(rng)));
+    }
+  }
+  p.spec.bias = false;
+  p.product.bias = nullptr;
+  const TestMatrix one_by_one = OneByOne(p);
+  GetParam().ops->products({.products = &p.product, .num_products = 1, .num_tokens = 40}, {});
+  ExpectSameBits(p.y.view, one_by_one.view, 40);
 }
 
 TEST_P(ProductsDeterminismTest, NeighboursInTheCall) {

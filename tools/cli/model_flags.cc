@@ -23,7 +23,7 @@ void ModelFlags::AddComputeTo(CLI::App& command) {
                    "some of the machine's cores)");
   command.add_option(
       "--isa", isa,
-      "Instruction set: avx2, avx512, avx512-vnni, avx512-bf16, ref (default: the best)");
+      "Instruction set: avx2, avx512, avx512-vnni, avx512-bf16, amx, ref (default: the best)");
   command
       .add_option(
           "--extra-weight-bytes", extra_weight_bytes,

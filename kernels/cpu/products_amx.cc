@@ -1,0 +1,268 @@
+// Product tiles for bf16 weights and bf16 activations with AMX. Sixteen steps of a block, as
+// packed, are one tile register of weights: 32 columns x 16 outputs; rows of x are another as they
+// lie. The chain of an output adds 32 columns at a time, in the order of k (amx.h), so runs of
+// steps are cut at multiples of sixteen, and one row runs on the same instruction as hundreds.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/base/check.h"
+#include "kernels/cpu/amx.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/products_amx.h"
+
+namespace rankine {
+namespace {
+
+constexpr int kRows = 2 * amx::kTileRows;
+constexpr int64_t kStepBytes = amx::kTileRowBytes;
+constexpr int64_t kTileSteps = kAmxTileSteps;
+static_assert(kTileSteps == amx::kTileRows);
+// Bytes of weights prefetched ahead of one block's tiles. 4096 x 4096 with few rows takes 0.96 ms
+// at 1 and 1.5 kB, 1.02 at 3, 1.15 at 4 to 16.
+constexpr int64_t kTileAhead = 1536;
+
+// Rows and steps that the thread's tile registers are shaped for; 0 = they are not in use.
+thread_local int64_t shaped_rows = 0, shaped_steps = 0;
+
+// Tile registers: sums of row tile i and block j are 2 i + j, x of row tile i is 4 + i, weights of
+// block j are 6 + j. Shaping them takes as long as five tiles.
+void Shape(int64_t rows, int64_t steps) {
+  if (shaped_rows == rows && shaped_steps == steps) return;
+  shaped_rows = rows;
+  shaped_steps = steps;
+  amx::Config config;
+  for (int i = 0; i < 2; ++i) {
+    const int64_t here = std::clamp<int64_t>(rows - i * amx::kTileRows, 0, amx::kTileRows);
+    if (here == 0) continue;
+    config.Set(2 * i, here, amx::kTileRowBytes);
+    config.Set(2 * i + 1, here, amx::kTileRowBytes);
+    config.Set(4 + i, here, steps * 4);
+  }
+  config.Set(6, steps, amx::kTileRowBytes);
+  config.Set(7, steps, amx::kTileRowBytes);
+  amx::Configure(config);
+}
+
+void Finish() {
+  shaped_rows = shaped_steps = 0;
+  amx::Release();
+}
+
+// f(row tile, block) for all sums of kI row tiles x kJ blocks, as constants.
+template <int kI, int kJ, class F>
+__attribute__((always_inline)) inline void ForSums(F f) {
+  f.template operator()<0, 0>();
+  if constexpr (kJ > 1) f.template operator()<0, 1>();
+  if constexpr (kI > 1) f.template operator()<1, 0>();
+  if constexpr (kI > 1 && kJ > 1) f.template operator()<1, 1>();
+}
+
+// Where x of a tile lies: rows `stride` bytes apart, the second row tile and the next columns
+// further on.
+struct XPlaces {
+  int64_t stride = 0, row_tile = 0, columns = 0;
+};
+
+template <int kI, int kJ>
+__attribute__((always_inline)) inline void AddTile(const char* w, int64_t w_stride, const char* x,
+                                                   const XPlaces& at) {
+  amx::Load<4>(x, at.stride);
+  if constexpr (kI > 1) amx::Load<5>(x + at.row_tile, at.stride);
+  amx::Load<6>(w, kStepBytes);
+  if constexpr (kJ > 1) amx::Load<7>(w + w_stride, kStepBytes);
+  ForSums<kI, kJ>([]<int kRowTile, int kBlock>() {
+    amx::AddProductBF16<2 * kRowTile + kBlock, 4 + kRowTile, 6 + kBlock>();
+  });
+}
+
+template <int kI, int kJ>
+__attribute__((always_inline)) inline void LoadSums(const TileArgs& args) {
+  ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() {
+    if (args.first) {
+      amx::Zero<2 * kRowTile + kBlock>();
+    } else {
+      amx::Load<2 * kRowTile + kBlock>(
+          args.c + kRowTile * amx::kTileRows * args.c_stride + kBlock * args.c_block_stride,
+          args.c_stride * sizeof(float));
+    }
+  });
+}
+
+template <int kI, int kJ>
+__attribute__((always_inline)) inline void StoreSums(const TileArgs& args) {
+  ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() {
+    amx::Store<2 * kRowTile + kBlock>(
+        args.c + kRowTile * amx::kTileRows * args.c_stride + kBlock * args.c_block_stride,
+        args.c_stride * sizeof(float));
+  });
+}
+
+void PrefetchLines(const char* data, int64_t lines) {
+  for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(data + i * 64, 0, 2);
+}
+
+// Few rows with one block, whose steps are prefetched far ahead.
+template <int kI>
+void StreamTiles(const TileArgs& args, int64_t tile_steps) {
+  Shape(args.rows, tile_steps);
+  LoadSums<kI, 1>(args);
+  const XPlaces at{.stride = args.x_stride, .row_tile = amx::kTileRows * args.x_stride};
+  const char* w = args.w;
+  const char* x = args.x;
+  for (int64_t step = 0; step < args.steps; step += tile_steps) {
+    PrefetchLines(Ahead(args, step, kTileAhead), kTileSteps);
+    AddTile<kI, 1>(w, 0, x, at);
+    w += tile_steps * kStepBytes;
+    x += tile_steps * 4;
+  }
+  StoreSums<kI, 1>(args);
+}
+
+template <int kI>
+void StreamSteps(const TileArgs& args) {
+  const int64_t rest = args.steps % kTileSteps;
+  TileArgs part = args;
+  part.steps -= rest;
+  if (part.steps > 0 || rest == 0) StreamTiles<kI>(part, kTileSteps);
+  if (rest > 0) {
+    part.w += part.steps * kStepBytes;
+    part.x += part.steps * 4;
+    part.first = args.first && part.steps == 0;
+    part.steps = rest;
+    StreamTiles<kI>(part, rest);
+  }
+}
+
+void StreamTile(const TileArgs& args) {
+  if (args.rows > amx::kTileRows) return StreamSteps<2>(args);
+  StreamSteps<1>(args);
+}
+
+TileSet MakeStreamTiles() {
+  TileSet set;
+  for (int rows = 1; rows <= kRows; ++rows) {
+    set.blocks[rows] = 1;
+    set.wide[rows] = set.single[rows] = StreamTile;
+  }
+  return set;
+}
+
+// x of a panel: [row tile][32 columns][16 rows][32], whole tile registers that follow each other.
+void PackX(const MatrixView& x, int64_t row, int64_t rows, int64_t first, int64_t count,
+           char* out) {
+  constexpr int64_t kColumns = 2 * kTileSteps;
+  const int64_t row_tile = CeilDiv(count, kColumns) * amx::kTileBytes;
+  for (int64_t r = 0; r < rows; ++r) {
+    const uint16_t* from = x.Row<uint16_t>(row + r) + first;
+    char* to = out + r / amx::kTileRows * row_tile + r % amx::kTileRows * amx::kTileRowBytes;
+    int64_t c = 0;
+    for (; c + kColumns <= count; c += kColumns, to += amx::kTileBytes) {
+      std::memcpy(to, from + c, amx::kTileRowBytes);
+    }
+    if (c < count) std::memcpy(to, from + c, (count - c) * sizeof(uint16_t));
+  }
+}
+
+// A sweep over the rows of a panel; the tile registers have the shapes of its row tiles.
+template <int kI, int kJ>
+void SweepTiles(const TileArgs& args, int64_t first_step, int64_t tile_steps, int64_t lines,
+                const char* next) {
+  LoadSums<kI, kJ>(args);
+  const XPlaces at{.stride = amx::kTileRowBytes,
+                   .row_tile = CeilDiv(args.steps, kTileSteps) * amx::kTileBytes};
+  const char* w = args.w + first_step * kStepBytes;
+  const char* x = args.x + first_step / kTileSteps * amx::kTileBytes;
+  for (int64_t step = first_step; step + tile_steps <= args.steps; step += tile_steps) {
+    for (int block = 0; block < kJ; ++block) PrefetchLines(next + block * args.w_stride, lines);
+    AddTile<kI, kJ>(w, args.w_stride, x, at);
+    next += lines * 64;
+    w += amx::kTileBytes;
+    x += amx::kTileBytes;
+  }
+  StoreSums<kI, kJ>(args);
+}
+
+// All whole tiles of columns of all rows, then what remains of the columns, so that tile registers
+// change their shapes seldom.
+template <int kJ>
+void SweepColumns(TileArgs args, int64_t first_step, int64_t tile_steps) {
+  const int64_t tiles = args.steps / kTileSteps;
+  const int64_t row_tile = CeilDiv(args.steps, kTileSteps) * amx::kTileBytes;
+  const int64_t pairs = CeilDiv(args.rows, kRows), rows = args.rows;
+  // Each pair of row tiles prefetches its share of what follows.
+  const int64_t lines = CeilDiv(kTileSteps, pairs);
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    args.rows = std::min<int64_t>(kRows, rows - pair * kRows);
+    Shape(args.rows, tile_steps);
+    const char* next = args.next + pair * lines * tiles * 64;
+    if (args.rows > amx::kTileRows) {
+      SweepTiles<2, kJ>(args, first_step, tile_steps, lines, next);
+    } else {
+      SweepTiles<1, kJ>(args, first_step, tile_steps, lines, next);
+    }
+    args.x += 2 * row_tile;
+    args.c += kRows * args.c_stride;
+  }
+}
+
+template <int kJ>
+void SweepPanel(TileArgs args) {
+  const int64_t rest = args.steps % kTileSteps, whole = args.steps - rest;
+  if (whole > 0 || rest == 0) SweepColumns<kJ>(args, 0, kTileSteps);
+  if (rest > 0) {
+    args.first = args.first && whole == 0;
+    SweepColumns<kJ>(args, whole, rest);
+  }
+}
+
+void Sweep(const TileArgs& args) {
+  if (args.blocks > 1) return SweepPanel<2>(args);
+  SweepPanel<1>(args);
+}
+
+void LoadX(const MatrixView& x, int64_t row, int64_t first, int64_t count, char* out) {
+  std::memcpy(out, x.Row<uint16_t>(row) + first, count * sizeof(uint16_t));
+}
+
+ProductKernels MakeKernelsOfOneRow() {
+  ProductKernels kernels = *FindKernelsAvx512(DType::kBF16, DType::kBF16);
+  RK_CHECK(kernels.x_column_bytes == sizeof(float));
+  kernels.max_rows = 1;
+  kernels.stream = {
+      .blocks = {0, 1}, .wide = {nullptr, StreamRowAsAmx}, .single = {nullptr, StreamRowAsAmx}};
+  return kernels;
+}
+
+ProductKernels MakeKernels() {
+  static const ProductKernels of_one_row = MakeKernelsOfOneRow();
+
+  ProductKernels kernels;
+  kernels.max_rows = kRows;
+  kernels.stream = MakeStreamTiles();
+  kernels.sweep = Sweep;
+  kernels.pack_x = PackX;
+  kernels.finish = Finish;
+  kernels.of_one_row = &of_one_row;
+  kernels.panel_shape = kPanelOfAmx;
+  kernels.load_x = LoadX;
+  kernels.x_in_compute_form = true;
+  kernels.x_column_bytes = sizeof(uint16_t);
+  kernels.epilogue = FindKernelsAvx512(DType::kBF16, DType::kBF16)->epilogue;
+  return kernels;
+}
+
+const ProductKernels* FindKernelsAmx(DType weights, DType x) {
+  static const ProductKernels kernels = MakeKernels();
+  if (weights == DType::kBF16 && x == DType::kBF16) return &kernels;
+  return FindKernelsAvx512(weights, x);
+}
+
+}  // namespace
+
+void FillProductsAmx(OpTable* table) {
+  table->products = [](const ProductsArgs& args, Stream stream) {
+    RunProducts(args, stream, {FindKernelsAmx, FindBlockKernelsAmx});
+  };
+}
+
+}  // namespace rankine
