@@ -1,7 +1,8 @@
 // Product tiles for bf16 weights and bf16 activations with AMX. Sixteen steps of a block, as
-// packed, are one tile register of weights: 32 columns x 16 outputs; rows of x are another as they
-// lie. The chain of an output adds 32 columns at a time, in the order of k (amx.h), so runs of
-// steps are cut at multiples of sixteen, and one row runs on the same instruction as hundreds.
+// packed, are one tile register of weights: 32 columns x 16 outputs; rows of x are another, as they
+// lie or copied to whole tiles. The chain of an output adds 32 columns at a time, in the order of k
+// (amx.h), so runs of steps are cut at multiples of sixteen. One row does the same in vectors
+// (products_amx_rows.cc).
 #include <algorithm>
 #include <cstring>
 
@@ -57,10 +58,9 @@ __attribute__((always_inline)) inline void ForSums(F f) {
   if constexpr (kI > 1 && kJ > 1) f.template operator()<1, 1>();
 }
 
-// Where x of a tile lies: rows `stride` bytes apart, the second row tile and the next columns
-// further on.
+// Where x of a tile lies: rows `stride` bytes apart, the second row tile further on.
 struct XPlaces {
-  int64_t stride = 0, row_tile = 0, columns = 0;
+  int64_t stride = 0, row_tile = 0;
 };
 
 template <int kI, int kJ>
@@ -235,7 +235,6 @@ ProductKernels MakeKernelsOfOneRow() {
 
 ProductKernels MakeKernels() {
   static const ProductKernels of_one_row = MakeKernelsOfOneRow();
-
   ProductKernels kernels;
   kernels.max_rows = kRows;
   kernels.stream = MakeStreamTiles();
