@@ -1,22 +1,17 @@
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/machine_loops.h"
+#include "kernels/cpu/machine_peak.h"
 
 namespace rankine {
 namespace {
 
-// Four sums of two tiles of x and two of weights, as a panel has them. The operands are not zeros:
-// the clock follows the power drawn, and zeros are a fifth faster.
+// Four sums of two tiles of x and two of weights, as a panel has them.
 void FillTiles() {
   amx::Config config;
   for (int tile = 0; tile < 8; ++tile) config.Set(tile, amx::kTileRows, amx::kTileRowBytes);
   amx::Configure(config);
-  // bf16 of magnitude 1 to 2 with either sign; any bytes are int8.
   alignas(64) uint16_t values[amx::kTileBytes / sizeof(uint16_t)];
-  uint32_t state = 1;
-  for (uint16_t& value : values) {
-    state = state * 1664525 + 1013904223;
-    value = static_cast<uint16_t>(0x3f80 | (state >> 16 & 0x807f));
-  }
+  FillOperands(values, amx::kTileBytes);
   amx::Load<4>(values, amx::kTileRowBytes);
   amx::Load<5>(values, amx::kTileRowBytes);
   amx::Load<6>(values, amx::kTileRowBytes);

@@ -94,6 +94,15 @@ double MeasureReadBandwidth(Stream stream, int repeats) {
   return probe.Measure(stream, repeats);
 }
 
+void FillOperands(void* data, int64_t bytes) {
+  auto* values = static_cast<uint16_t*>(data);
+  uint32_t state = 1;
+  for (int64_t i = 0; i < bytes / 2; ++i) {
+    state = state * 1664525 + 1013904223;
+    values[i] = static_cast<uint16_t>(0x3f80 | (state >> 16 & 0x807f));
+  }
+}
+
 double MeasurePeakFlops(Stream stream, FlopKind kind, int repeats) {
   const FlopsFn loop = FlopsLoop(kind);
   // 12 multiply-adds a round, one or two a cycle: some 10 to 20 ms.

@@ -32,6 +32,11 @@ double MeasureReadBandwidth(Stream stream, int repeats = 5);
 // summed in i32.
 enum class FlopKind : uint8_t { kF32, kBF16, kInt8 };
 
+// Values that a processor may not find easy: magnitudes 1 to 2 and either sign in bf16, finite ones
+// in any other dtype. The clock follows the power drawn: tile registers multiply zeros a fifth
+// faster. `bytes` is even.
+void FillOperands(void* data, int64_t bytes);
+
 // Operations per second (a multiply-add counts as two) of the fastest instruction that
 // this machine has for the kind (bf16 may be widened to f32), from registers, with all threads of
 // the stream. Takes some 20 ms a repeat.

@@ -26,7 +26,7 @@ constexpr int64_t kTileAhead = 1536;
 thread_local int64_t shaped_rows = 0, shaped_steps = 0;
 
 // Tile registers: sums of row tile i and block j are 2 i + j, x of row tile i is 4 + i, weights of
-// block j are 6 + j. Shaping them takes as long as five tiles.
+// block j are 6 + j. Shaping them for each tile took a tenth of the time.
 void Shape(int64_t rows, int64_t steps) {
   if (shaped_rows == rows && shaped_steps == steps) return;
   shaped_rows = rows;

@@ -19,13 +19,11 @@ class EncodedRun {
  public:
   explicit EncodedRun(const Plan& plan) : plan_(plan) {
     const Encoding& encoding = plan.product->weights.encoding;
-    while (kStepColumns << tile_.group_shift < plan.encoded.chunk.group) ++tile_.group_shift;
+    tile_.group_shift = plan.encoded.group_shift;
     while (1 << tile_.zero_bits < encoding.ZeroCode()) ++tile_.zero_bits;
   }
 
-  const ChunkLayout& Layout(int64_t chunk) const {
-    return chunk + 1 < plan_.encoded.num_chunks ? plan_.encoded.chunk : plan_.encoded.last_chunk;
-  }
+  const ChunkLayout& Layout(int64_t chunk) const { return plan_.encoded.Layout(chunk); }
 
   // Chains of rows [first_row, + rows) with one chunk of one block; `next` is prefetched.
   void Quantized(int64_t block, int64_t chunk, Range rows, const char* next, float* c) {
@@ -182,6 +180,7 @@ void PrepareEncoded(Plan* plan) {
                                : reinterpret_cast<void*>(encoded.kernels.widen)) != nullptr);
   encoded.num_chunks = NumChunks(core.k);
   encoded.chunk = LayoutOfChunk(core.encoding, kChunkColumns);
+  while (kStepColumns << encoded.group_shift < encoded.chunk.group) ++encoded.group_shift;
   encoded.last_chunk = LayoutOfChunk(core.encoding, ColumnsOfChunk(core.k, encoded.num_chunks - 1));
 }
 

@@ -24,6 +24,11 @@ struct EncodedPlan {
   BlockKernels kernels;
   ChunkLayout chunk, last_chunk;
   int64_t num_chunks = 0;
+  int group_shift = 0;  // log2 of the steps that a group spans
+
+  const ChunkLayout& Layout(int64_t index) const {
+    return index + 1 < num_chunks ? chunk : last_chunk;
+  }
 };
 
 struct Plan {

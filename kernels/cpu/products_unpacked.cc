@@ -47,9 +47,7 @@ const int32_t* MinusSums(const QuantizedRecord& record, int64_t group) {
 class UnpackedPanel {
  public:
   UnpackedPanel(const Plan& plan, Range rows, Range blocks)
-      : plan_(plan), rows_(rows), blocks_(blocks), row_tiles_(CeilDiv(rows.size(), kRowsOfTile)) {
-    while (kStepColumns << group_shift_ < plan.encoded.chunk.group) ++group_shift_;
-  }
+      : plan_(plan), rows_(rows), blocks_(blocks), row_tiles_(CeilDiv(rows.size(), kRowsOfTile)) {}
 
   void Run() {
     plan_.encoded.kernels.begin_tiles();
@@ -72,9 +70,7 @@ class UnpackedPanel {
   }
 
  private:
-  const ChunkLayout& Layout(int64_t chunk) const {
-    return chunk + 1 < plan_.encoded.num_chunks ? plan_.encoded.chunk : plan_.encoded.last_chunk;
-  }
+  const ChunkLayout& Layout(int64_t chunk) const { return plan_.encoded.Layout(chunk); }
   int64_t Steps(int64_t chunk) const { return Layout(chunk).columns / kStepColumns; }
   const char* Chunk(int64_t b, int64_t chunk) const {
     return plan_.Block(blocks_.begin + b) + chunk * plan_.encoded.chunk.bytes;
@@ -130,7 +126,7 @@ class UnpackedPanel {
         {.codes = from.codes,
          .scales = from.scales,
          .offsets = from.offsets,
-         .group_shift = group_shift_,
+         .group_shift = plan_.encoded.group_shift,
          .x = scratch_.x + tile * steps,
          .c = scratch_.c[b] + tile * kRowsOfTile * kBlockRows,
          .row_tiles = std::min(kTilesAtOnce, row_tiles_ - tile),
@@ -143,7 +139,6 @@ class UnpackedPanel {
   const Plan& plan_;
   const Range rows_, blocks_;
   const int64_t row_tiles_;
-  int group_shift_ = 0;
   Scratch& scratch_ = ScratchOfThread();
 };
 

@@ -57,8 +57,8 @@ struct CpuOptions {
   int num_threads = 0;  // 0 = the cores this process may run on
   // Threads of the pool stay on cores of their own; absent: where the process was given cores.
   std::optional<bool> pin_threads;
-  std::string isa;  // "avx2", "avx512", "avx512-vnni", "avx512-bf16", "amx" or "ref"; empty = the best, or
-                    // RANKINE_ISA
+  std::string isa;  // "avx2", "avx512", "avx512-vnni", "avx512-bf16", "amx" or "ref"; empty = the
+                    // best, or RANKINE_ISA
 };
 
 // kInvalidArgument when the machine can't run the instruction set asked for.
