@@ -9,8 +9,8 @@ RANKINE is the program; its neighbour rankine_roofline, where built, gives the m
 --gguf, the file that `bash tools/scripts/fetch_model.sh` prints; llama-2-7b has random weights. Each group of engines
 is loaded together and takes turns, --rounds times; figures are medians, ratios are medians of paired ratios with their
 95% interval. A failing engine is reported by its own words and does not stop the others; the exit code tells. With
---out the results (JSON), a table (Markdown) and a chart (SVG) are written there for each suite. Needs
-bench/e2e/requirements.txt.
+--out the results (JSON), a table (Markdown) and a chart (SVG) are written there for each suite, after each of its
+groups. Needs bench/e2e/requirements.txt.
 """
 
 import argparse
@@ -130,11 +130,11 @@ def run_suite(name, args, models, settings):
     by_type = peaks["rows"][-1]["operations_per_second"] if peaks else None
     results = {"suite": name, "layers": args.layers, "threads": args.threads, "rounds": args.rounds,
                "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
-               "cpu": report.cpu_name(), "roofline": peaks,
-               "groups": [summarise(run_group(group, args.rankine, settings, args.rounds), by_type)
-                          for group in groups]}
-    if args.out:
-        report.write(results, args.out)
+               "cpu": report.cpu_name(), "roofline": peaks, "groups": []}
+    for group in groups:
+        results["groups"].append(summarise(run_group(group, args.rankine, settings, args.rounds), by_type))
+        if args.out:
+            report.write(results, args.out)  # a run that is cut off keeps the groups that it has
     print(report.markdown(results))
     return results
 

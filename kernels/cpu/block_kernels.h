@@ -17,6 +17,11 @@
 
 namespace rankine {
 
+// What a tile prefetches for each step, whose codes take so many bytes: a line more, since a
+// chunk's header takes its share too. In the order in which it will be read: anything else is no
+// stream to the prefetchers (one row of Q4_1 on Zen 5: 1.7 x as fast).
+constexpr int64_t PrefetchedOfStep(int64_t code_bytes) { return code_bytes + 64; }
+
 struct BlockTileArgs {
   const uint8_t* codes = nullptr;
   const float* scales = nullptr;   // [groups][16]; of 64 columns at least
@@ -29,8 +34,10 @@ struct BlockTileArgs {
   float* c = nullptr;              // chains [rows][16]
   int64_t rows = 0;
   int64_t steps = 0;
-  bool first = false;          // chains start at zero, else at c
-  const char* next = nullptr;  // prefetched into L2 while this runs, as many bytes; any address
+  bool first = false;  // chains start at zero, else at c
+  // Prefetched while this runs, PrefetchedOfStep for each step, of one row into L1 and else into
+  // L2; any address.
+  const char* next = nullptr;
 };
 
 using BlockTileFn = void (*)(const BlockTileArgs&);

@@ -127,25 +127,30 @@ template <int kBits, int kGroup, bool kOffsets, int64_t kStepBytes, class Unpack
 void RunTile(const BlockTileArgs& args, Unpack unpack) {
   const uint8_t* codes = args.codes;
   const char* next = args.next;
-  // With several rows a line more than the codes: a chunk's header takes its share too.
-  const int64_t ahead = kStepBytes + (args.rows > 1 ? 64 : 0);
+  constexpr int64_t kAhead = PrefetchedOfStep(kStepBytes);
+  // Held in registers: see RunRows in block_tile_avx512_vnni-inl.h.
+  const int64_t rows = args.rows, x_stride = args.x_stride;
+  const int zero_bits = args.zero_bits;
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
-    for (int64_t i = 0; i < ahead; i += 64) __builtin_prefetch(next + i, 0, 2);
-    next += ahead;
+    // Of one row to L1, as block_tile_avx512_vnni-inl.h does.
+    for (int64_t i = 0; i < kAhead; i += 64) {
+      rows == 1 ? __builtin_prefetch(next + i, 0, 3) : __builtin_prefetch(next + i, 0, 2);
+    }
+    next += kAhead;
     const int64_t group = kGroup == 64 ? step >> args.group_shift : step * (64 / kGroup);
     const bool fresh = args.first && step == 0;
     for (int half = 0; half < 2; ++half) {
       alignas(32) __m256i w[16];
       unpack(codes, half, w);
       const int64_t number = group * kBlockRows + 8 * half;
+      const float* scales = args.scales + number;
+      const float* offsets = kOffsets ? args.offsets + number : nullptr;
       const char* x = args.x + step * args.x_step;
-      for (int64_t r = 0; r < args.rows; ++r, x += args.x_stride) {
+      float* c = args.c + 8 * half;
+      for (int64_t r = 0; r < rows; ++r, x += x_stride, c += kBlockRows) {
         const auto* record = reinterpret_cast<const QuantizedRecord*>(x);
-        float* c = args.c + r * kBlockRows + 8 * half;
         const __m256 chain = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c);
-        const __m256 sum = RowStep<kBits, kGroup, kOffsets>(
-            record, w, args.scales + number, kOffsets ? args.offsets + number : nullptr,
-            args.zero_bits);
+        const __m256 sum = RowStep<kBits, kGroup, kOffsets>(record, w, scales, offsets, zero_bits);
         _mm256_storeu_ps(c, _mm256_fmadd_ps(sum, _mm256_set1_ps(record->scale), chain));
       }
     }

@@ -36,15 +36,14 @@ struct CodesInPlace {
   };
 
   __attribute__((always_inline)) void operator()(const uint8_t* codes, __m512i* w) const {
+    __m512i vectors[kVectors];
+    LoadVectors<kVectors, true>(codes, vectors);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      __m512i vector = Vector(codes, v);
-      // One load for all quads: loads are what a row alone has most of.
-      __asm__("" : "+v"(vector));
 #pragma GCC unroll 4
       for (int part = 0; part < 8 / kBits; ++part) {
         const int mask = ((1 << kBits) - 1) << (part * kBits);
-        w[v + part * kVectors] = _mm512_and_si512(vector, _mm512_set1_epi8(mask));
+        w[v + part * kVectors] = _mm512_and_si512(vectors[v], _mm512_set1_epi8(mask));
       }
     }
   }
@@ -53,7 +52,7 @@ struct CodesInPlace {
 template <int kBits, int kGroup, bool kOffsets>
 void Tile(const BlockTileArgs& args) {
   using RowCodes =
-      std::conditional_t<kBits == 2 || kBits == 4, CodesInPlace<kBits>, WholeCodes<kBits>>;
+      std::conditional_t<kBits == 2 || kBits == 4, CodesInPlace<kBits>, WholeCodes<kBits, true>>;
   if (args.rows == 1) return RunRow<RowCodes, kGroup, kOffsets>(args, {});
   RunRows<WholeCodes<kBits>, kGroup, kOffsets>(args, {});
 }

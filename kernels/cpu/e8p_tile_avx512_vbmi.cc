@@ -197,9 +197,7 @@ void RunOneRow(const BlockTileArgs& args, const Tables& tables) {
   for (int64_t step = 0; step < args.steps; ++step) {
     const auto* record = reinterpret_cast<const QuantizedRecord*>(args.x + step * args.x_step);
     const uint8_t* codes = args.codes + step * kStepBytes;
-#pragma GCC unroll 4
-    for (int64_t i = 0; i < kStepBytes; i += 64)
-      __builtin_prefetch(args.next + step * kStepBytes + i, 0, 2);
+    PrefetchNext<kStepBytes, 3>(args, step);
     const OctetSums sums(record->codes);
     __m512i shifted = _mm512_setzero_si512();
     __m512i dot[2] = {_mm512_sll_epi32(MinusSum<64>(record, 0), zero_bits), _mm512_setzero_si512()};
