@@ -110,14 +110,12 @@ class EncodedRun {
   alignas(64) float weights_[kMaxChunkColumns * kBlockRows];
 };
 
-bool IsQuantized(const Plan& plan) { return plan.product->x.dtype == DType::kI8; }
-
 constexpr int64_t kMaxStreamRows = 1;
 // With more rows so many blocks share a chunk of x in L1, and what the next chunk of each will read
 // is prefetched meanwhile: with 8 rows a chunk takes 0.3 us, two latencies of memory.
 constexpr int64_t kSharedBlocks = 4;
 
-// Rows with up to kMaxPanelBlocks blocks, chunk by chunk. `following` is read after them, block by
+// Rows with up to a panel's blocks, chunk by chunk. `following` is read after them, block by
 // block.
 class BlockGroup {
  public:
@@ -166,8 +164,8 @@ class BlockGroup {
   const Plan& plan_;
   const Range rows_;
   EncodedRun run_;
-  alignas(64) float c_[kMaxPanelBlocks][kEncodedPanelRows * kBlockRows];
-  alignas(64) float x_[kEncodedPanelRows * kMaxChunkColumns];
+  alignas(64) float c_[kQuantizedPanel.blocks][kQuantizedPanel.rows * kBlockRows];
+  alignas(64) float x_[kWidenedPanel.rows * kMaxChunkColumns];
 };
 
 }  // namespace

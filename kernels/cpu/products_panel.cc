@@ -35,7 +35,7 @@ constexpr int64_t kTasksPerThread = 4;
 // Rows of a panel, and its blocks at most.
 PanelShape ShapeOf(const Plan& plan) {
   if (RunsUnpacked(plan)) return kUnpackedPanel;
-  if (plan.is_encoded()) return {.rows = kEncodedPanelRows, .blocks = kMaxPanelBlocks};
+  if (plan.is_encoded()) return IsQuantized(plan) ? kQuantizedPanel : kWidenedPanel;
   return plan.kernels->panel_shape;
 }
 int64_t NumPanels(const Plan& plan) { return CeilDiv(plan.num_rows, ShapeOf(plan).rows); }

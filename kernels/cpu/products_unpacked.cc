@@ -146,7 +146,7 @@ class UnpackedPanel {
 
 bool RunsUnpacked(const Plan& plan) {
   const BlockKernels& kernels = plan.encoded.kernels;
-  return plan.is_encoded() && plan.product->x.dtype == DType::kI8 && kernels.unpack != nullptr &&
+  return plan.is_encoded() && IsQuantized(plan) && kernels.unpack != nullptr &&
          plan.num_rows >= kernels.many_rows;
 }
 
