@@ -2,6 +2,7 @@
 // is expanded to f32 on the stack, then its codes meet the activations, as int8 dot products or
 // widened to f32. The same chunks in the same order serve few rows and many.
 #include <algorithm>
+#include <limits>
 
 #include "kernels/api/quantized_rows.h"
 #include "kernels/base/check.h"
@@ -15,6 +16,13 @@ constexpr int64_t kRecordBytes = sizeof(QuantizedRecord);
 constexpr int64_t kRecordsOfChunk = kChunkColumns / kRecordColumns;
 constexpr int64_t kMaxGroups = kMaxChunkColumns / 16;
 
+// What to prefetch in the order in which it will be read: `bytes` from `at` on, then from `then`.
+struct Ahead {
+  const char* at = nullptr;
+  int64_t bytes = std::numeric_limits<int64_t>::max();
+  const char* then = nullptr;
+};
+
 class EncodedRun {
  public:
   explicit EncodedRun(const Plan& plan) : plan_(plan) {
@@ -25,16 +33,27 @@ class EncodedRun {
 
   const ChunkLayout& Layout(int64_t chunk) const { return plan_.encoded.Layout(chunk); }
 
-  // Chains of rows [first_row, + rows) with one chunk of one block; `next` is prefetched.
-  void Quantized(int64_t block, int64_t chunk, Range rows, const char* next, float* c) {
+  // Chains of rows [first_row, + rows) with one chunk of one block.
+  void Quantized(int64_t block, int64_t chunk, Range rows, const Ahead& ahead, float* c) {
     const ChunkLayout& layout = ReadHeaders(block, chunk);
     tile_.c = c;
     tile_.rows = rows.size();
-    tile_.steps = layout.columns / kStepColumns;
     tile_.first = chunk == 0;
-    tile_.next = next;
-    plan_.encoded.kernels.tile(tile_);
-    PrefetchRest(next, layout, rows.size());
+    const int64_t steps = layout.columns / kStepColumns;
+    const int64_t prefetched = PrefetchedOfStep(layout.step_bytes);
+    const int64_t before = StepsBefore(ahead, prefetched);
+    if (before >= steps) {
+      RunSteps(steps, ahead.at);
+      PrefetchLines(ahead.at + steps * prefetched, ahead.at + layout.bytes);
+      return;
+    }
+    if (before > 0) {
+      RunSteps(before, ahead.at);
+      SkipSteps(before, layout);
+    }
+    RunSteps(steps - before, ahead.then);
+    PrefetchLines(ahead.then + (steps - before) * prefetched,
+                  ahead.then + layout.bytes - before * prefetched);
   }
 
   // Records of a chunk of `rows`, as they lie.
@@ -83,12 +102,33 @@ class EncodedRun {
   }
 
  private:
+  // Whole groups of steps that prefetch from ahead.at.
+  int64_t StepsBefore(const Ahead& ahead, int64_t prefetched) const {
+    const int steps_of_group = tile_.group_shift;
+    return ahead.bytes / prefetched >> steps_of_group << steps_of_group;
+  }
+
+  void RunSteps(int64_t steps, const char* next) {
+    tile_.steps = steps;
+    tile_.next = next;
+    plan_.encoded.kernels.tile(tile_);
+  }
+
+  void SkipSteps(int64_t steps, const ChunkLayout& layout) {
+    const int64_t groups = layout.group < kStepColumns ? steps * (kStepColumns / layout.group)
+                                                       : steps >> tile_.group_shift;
+    tile_.codes += steps * layout.step_bytes;
+    tile_.scales += groups * kBlockRows;
+    if (tile_.offsets != nullptr) tile_.offsets += groups * kBlockRows;
+    tile_.x += steps * tile_.x_step;
+    tile_.first = false;
+  }
+
   // What a tile has left of a chunk with a long header. Of Q4_1, whose headers are a fifth, 4 rows
   // took 1.14 x as long without.
-  static void PrefetchRest(const char* next, const ChunkLayout& layout, int64_t rows) {
-    int64_t done = layout.columns / kStepColumns * PrefetchedOfStep(layout.step_bytes);
-    for (; done < layout.bytes; done += 64) {
-      rows > 1 ? __builtin_prefetch(next + done, 0, 2) : __builtin_prefetch(next + done, 0, 3);
+  void PrefetchLines(const char* begin, const char* end) const {
+    for (; begin < end; begin += 64) {
+      tile_.rows > 1 ? __builtin_prefetch(begin, 0, 2) : __builtin_prefetch(begin, 0, 3);
     }
   }
 
@@ -116,10 +156,11 @@ constexpr int64_t kMaxStreamRows = 1;
 constexpr int64_t kSharedBlocks = 4;
 
 // Rows with up to a panel's blocks, chunk by chunk. `following` is read after them, block by
-// block.
+// block; one row streams its blocks, `run_end` is where `following` comes next.
 class BlockGroup {
  public:
-  BlockGroup(const Plan& plan, Range rows) : plan_(plan), rows_(rows), run_(plan) {}
+  BlockGroup(const Plan& plan, Range rows, const char* run_end = nullptr)
+      : plan_(plan), rows_(rows), run_end_(run_end), run_(plan) {}
 
   void Run(Range blocks, const char* following) {
     for (int64_t chunk = 0; chunk < plan_.encoded.num_chunks; ++chunk) {
@@ -144,11 +185,15 @@ class BlockGroup {
     run_.PointX(chunk, rows_);
   }
 
-  const char* Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
+  Ahead Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
     const char* here = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
-    if (rows_.size() <= kMaxStreamRows) return here + BlockPrefetchBytes();
-    if (chunk + 1 < plan_.encoded.num_chunks) return here + plan_.encoded.chunk.bytes;
-    return following + (block - blocks.begin) * plan_.w_stride();
+    if (rows_.size() <= kMaxStreamRows) {
+      const int64_t left = run_end_ - (here + BlockPrefetchBytes());
+      if (left <= 0) return {.at = following - left};
+      return {.at = here + BlockPrefetchBytes(), .bytes = left, .then = following};
+    }
+    if (chunk + 1 < plan_.encoded.num_chunks) return {.at = here + plan_.encoded.chunk.bytes};
+    return {.at = following + (block - blocks.begin) * plan_.w_stride()};
   }
 
   void Finish(int64_t block, const float* c) const {
@@ -163,6 +208,7 @@ class BlockGroup {
 
   const Plan& plan_;
   const Range rows_;
+  const char* run_end_;
   EncodedRun run_;
   alignas(64) float c_[kQuantizedPanel.blocks][kQuantizedPanel.rows * kBlockRows];
   alignas(64) float x_[kWidenedPanel.rows * kMaxChunkColumns];
@@ -189,12 +235,15 @@ void ReadScales(const Plan& plan, const ChunkLayout& layout, const char* chunk, 
   for (int64_t i = 0; i < kBlockRows; ++i) scales[i] *= 0.25f;
 }
 
-void StreamEncoded(const Plan& plan, Range blocks) {
-  BlockGroup group(plan, {0, plan.num_rows});
-  const int64_t together = plan.num_rows <= kMaxStreamRows ? 1 : kSharedBlocks;
-  for (int64_t begin = blocks.begin; begin < blocks.end; begin += together) {
-    const int64_t end = std::min(blocks.end, begin + together);
-    group.Run({begin, end}, plan.Block(end));
+void StreamEncoded(const Plan& plan, Range blocks, const char* next) {
+  BlockGroup group(plan, {0, plan.num_rows}, plan.Block(blocks.end));
+  if (plan.num_rows <= kMaxStreamRows) {
+    for (int64_t b = blocks.begin; b < blocks.end; ++b) group.Run({b, b + 1}, next);
+    return;
+  }
+  for (int64_t begin = blocks.begin; begin < blocks.end; begin += kSharedBlocks) {
+    const int64_t end = std::min(blocks.end, begin + kSharedBlocks);
+    group.Run({begin, end}, end < blocks.end ? plan.Block(end) : next);
   }
 }
 

@@ -42,8 +42,6 @@ class BlockQueue {
     *range = {begin, begin + size};
     return true;
   }
-  // The block that Next would give now; count() when there is none.
-  int64_t Head() const { return std::min(count_, next_.load(std::memory_order_relaxed)); }
 
  private:
   std::atomic<int64_t> next_{0};
@@ -70,16 +68,15 @@ const char* WeightsAt(const Plans& plans, int64_t block) {
 }
 
 // Streams blocks [chunk.begin, chunk.end) of all products, which may lie in several of them. What
-// follows is prefetched: the chunk's own next product or, at its end, the queue's head, which this
-// thread is about to ask for.
-void StreamChunk(const Plans& plans, const BlockQueue& queue, Range chunk) {
+// follows is prefetched: the chunk's own next product or, at its end, block `following`.
+void StreamChunk(const Plans& plans, Range chunk, int64_t following) {
   while (chunk.size() > 0) {
     int64_t block = chunk.begin;
     const Plan* plan = Locate(
         plans, [](const Plan& p) { return p.blocks(); }, &block);
     const int64_t count = std::min(chunk.size(), plan->blocks() - block);
     chunk.begin += count;
-    const char* next = WeightsAt(plans, chunk.size() > 0 ? chunk.begin : queue.Head());
+    const char* next = WeightsAt(plans, chunk.size() > 0 ? chunk.begin : following);
     if (next == nullptr) next = plan->Block(block);  // nothing follows: touch what is cached
     StreamBlocks(*plan, {block, block + count}, next);
   }
@@ -101,8 +98,12 @@ void StreamAll(const Plans& plans, Stream stream, int num_threads) {
   const int64_t max_chunk = kMaxChunkBytes / std::max<int64_t>(1, plans.bytes / blocks);
   BlockQueue queue(blocks, std::max<int64_t>(1, max_chunk), num_threads);
   RunOn(stream, blocks == 1 || plans.bytes < kMinParallelBytes, [&](int) {
-    Range chunk;
-    while (queue.Next(&chunk)) StreamChunk(plans, queue, chunk);
+    // A chunk is taken before the last one is streamed, so that what is prefetched is what follows.
+    Range chunk, following;
+    for (bool more = queue.Next(&chunk); more; chunk = following) {
+      more = queue.Next(&following);
+      StreamChunk(plans, chunk, more ? following.begin : blocks);
+    }
   });
 }
 

@@ -72,7 +72,7 @@ int64_t ChoosePanelBlocks(const Plan& plan, int num_threads);
 
 // The same for block-encoded weights.
 void PrepareEncoded(Plan* plan);
-void StreamEncoded(const Plan& plan, Range blocks);
+void StreamEncoded(const Plan& plan, Range blocks, const char* next);
 void RunEncodedPanel(const Plan& plan, Range rows, Range blocks);
 // Scales of a chunk at `chunk`, expanded to f32 [groups][16].
 void ReadScales(const Plan& plan, const ChunkLayout& layout, const char* chunk, float* scales);

@@ -55,7 +55,7 @@ int64_t MaxStreamRows(const Plan& plan) {
 }
 
 void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
-  if (plan.is_encoded()) return StreamEncoded(plan, blocks);
+  if (plan.is_encoded()) return StreamEncoded(plan, blocks, next);
   alignas(64) float c[kMaxTileRows * kMaxBlocks * kBlockRows];
   const bool direct =
       plan.kernels->x_in_compute_form && !RowsCollide(plan.num_rows, plan.x_stride());
