@@ -112,16 +112,29 @@ void Score(const Tile& t, int64_t first, const T* keys) {
                   t.unit.rows - first);
 }
 
-// Attends the tile's rows to the block of tokens [base, base + kTokens).
+// Keys or values of a block and head, which lie apart from those read before and after them: no
+// stream that prefetchers of the processor would follow.
 template <class T>
-void VisitBlock(const Tile& t, int64_t base) {
+void PrefetchBlock(const T* data, int64_t head_dim) {
+  const auto* bytes = reinterpret_cast<const char*>(data);
+  const auto size = head_dim * kTokens * static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(bytes + i, 0, 3);
+}
+
+// Attends the tile's rows to the block of tokens [base, base + kTokens). Few rows wait for memory,
+// so the values are fetched while scores are computed, and what this thread reads next, keys at
+// `following`, while the values are added.
+template <class T>
+void VisitBlock(const Tile& t, int64_t base, const T* following) {
   const int64_t n = t.args.cache.head_dim;
   const int64_t first = t.RowAt(base);
   const int64_t full = t.RowAt(base + kTokens - 1);
   const KvBlock<T> block = FindBlock<T>(t, base);
   // Widening to L1 pays when several register blocks of rows read the result; the values are the
   // same.
-  const bool widen = !std::is_same_v<T, float> && t.unit.rows - first > kBlockRowsMax;
+  const bool many = t.unit.rows - first > kBlockRowsMax;
+  const bool widen = !std::is_same_v<T, float> && many;
+  if (!many) PrefetchBlock(block.values, n);
   if (widen) {
     Widen(block.keys, n, kTokens, t.s.wide_keys, kTokens);
     Score(t, first, t.s.wide_keys);
@@ -132,6 +145,7 @@ void VisitBlock(const Tile& t, int64_t base) {
              [&](int64_t row) { return row < full ? t.Position(row) - base + 1 : kTokens; });
   Correct(t.s, first, t.unit.rows);
   Weigh(t.s, first, t.unit.rows, block.value_scales);
+  if (!many && following != nullptr) PrefetchBlock(following, n);
   if (widen || n % kStep != 0) {
     const int64_t tokens = std::min(kTokens, t.Position(t.unit.rows - 1) - base + 1);
     Widen(block.values, tokens, n, t.s.wide_values, t.plan.padded_dim);
@@ -144,7 +158,7 @@ void VisitBlock(const Tile& t, int64_t base) {
 // Leaves acc, max and sum of the rows that reach the span; the others' are zero, -infinity and
 // zero.
 template <class T>
-void VisitSpan(const Tile& t, int64_t span) {
+void VisitSpan(const Tile& t, int64_t span, const T* following) {
   const AttentionScratch& s = t.s;
   const int64_t rows = t.unit.rows;
   std::fill(s.acc, s.acc + rows * t.plan.padded_dim, 0.0f);
@@ -152,7 +166,10 @@ void VisitSpan(const Tile& t, int64_t span) {
   std::fill(s.max, s.max + rows, -std::numeric_limits<float>::infinity());
   const int64_t begin = span * kAttentionSpan;
   const int64_t end = std::min(begin + kAttentionSpan, t.Position(rows - 1) + 1);
-  for (int64_t base = begin; base < end; base += kTokens) VisitBlock<T>(t, base);
+  for (int64_t base = begin; base < end; base += kTokens) {
+    const int64_t next = base + kTokens;
+    VisitBlock<T>(t, base, next < end ? FindBlock<T>(t, next).keys : following);
+  }
   for (int64_t r = 0; r < rows; ++r) {
     s.sum[r] = Sum(hn::LoadU(DF(), s.lane_sums + r * kColumnPad));
   }
@@ -218,10 +235,11 @@ void StoreTile(const Tile& t) {
 int64_t NumSpans(const Tile& t) { return t.Position(t.unit.rows - 1) / kAttentionSpan + 1; }
 
 template <class T>
-void RunUnit(const Tile& t) {
+void RunUnit(const Tile& t, const T* following) {
   LoadQueries(t);
   for (int64_t span = 0; span < NumSpans(t); ++span) {
-    VisitSpan<T>(t, span);
+    const int64_t next = (span + 1) * kAttentionSpan;
+    VisitSpan<T>(t, span, span + 1 < NumSpans(t) ? FindBlock<T>(t, next).keys : following);
     for (int64_t r = 0; r < t.unit.rows; ++r) {
       TakeSpan(t, span, r, t.s.acc + r * t.plan.padded_dim, t.s.max[r], t.s.sum[r]);
     }
@@ -232,11 +250,11 @@ void RunUnit(const Tile& t) {
 // Leaves the span's partial result; the thread that brings a unit's last one merges them all, in
 // order.
 template <class T>
-void RunSpan(const Tile& t, int64_t span) {
+void RunSpan(const Tile& t, int64_t span, const T* following) {
   if (span >= NumSpans(t)) return;
   const int64_t n = t.plan.padded_dim;
   LoadQueries(t);
-  VisitSpan<T>(t, span);
+  VisitSpan<T>(t, span, following);
   for (int64_t r = 0; r < t.unit.rows; ++r) {
     float* partial = t.plan.Partial(t.unit.index, span, r);
     std::memcpy(partial, t.s.acc + r * n, static_cast<size_t>(n) * sizeof(float));
@@ -254,27 +272,50 @@ void RunSpan(const Tile& t, int64_t span) {
   StoreTile(t);
 }
 
-template <class T>
-void RunItem(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
+// What a thread takes: an item and the one that it takes then, -1 where none is known.
+struct Items {
+  int64_t now = -1, next = -1;
+};
+
+Tile TileOf(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
   const int64_t unit = plan.split ? item / plan.max_spans : item;
-  const Tile tile{args, plan, plan.Unit(args, unit), plan.Scratch(thread)};
+  return {args, plan, plan.Unit(args, unit), plan.Scratch(thread)};
+}
+
+int64_t SpanOf(const AttentionPlan& plan, int64_t item) {
+  return plan.split ? item % plan.max_spans : 0;
+}
+
+// The keys that an item reads first; null where it has nothing to do.
+template <class T>
+const T* FirstKeys(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
+  if (item < 0) return nullptr;
+  const Tile t = TileOf(args, plan, item, thread);
+  const int64_t span = SpanOf(plan, item);
+  return span < NumSpans(t) ? FindBlock<T>(t, span * kAttentionSpan).keys : nullptr;
+}
+
+template <class T>
+void RunItem(const AttentionArgs& args, const AttentionPlan& plan, Items items, int thread) {
+  const Tile tile = TileOf(args, plan, items.now, thread);
+  const T* following = FirstKeys<T>(args, plan, items.next, thread);
   if (plan.split) {
-    RunSpan<T>(tile, item % plan.max_spans);
+    RunSpan<T>(tile, SpanOf(plan, items.now), following);
   } else {
-    RunUnit<T>(tile);
+    RunUnit<T>(tile, following);
   }
 }
 
-void RunItem(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
+void RunItem(const AttentionArgs& args, const AttentionPlan& plan, Items items, int thread) {
   switch (args.cache.dtype) {
     case DType::kF32:
-      return RunItem<float>(args, plan, item, thread);
+      return RunItem<float>(args, plan, items, thread);
     case DType::kF16:
-      return RunItem<F16>(args, plan, item, thread);
+      return RunItem<F16>(args, plan, items, thread);
     case DType::kBF16:
-      return RunItem<BF16>(args, plan, item, thread);
+      return RunItem<BF16>(args, plan, items, thread);
     case DType::kI8:
-      return RunItem<int8_t>(args, plan, item, thread);
+      return RunItem<int8_t>(args, plan, items, thread);
     default:
       RK_CHECK(false);
   }
@@ -283,20 +324,30 @@ void RunItem(const AttentionArgs& args, const AttentionPlan& plan, int64_t item,
 // Fewer multiply-adds than this are done before the pool's threads have woken up: a token of 9
 // heads of 64 numbers with 64 tokens of context.
 constexpr double kWorkWorthABarrier = 2.0 * 9 * 64 * 64;
+constexpr int64_t kItemsPerThreadToTakeAhead = 4;
 
 void Attention(const AttentionArgs& args, Stream stream) {
   RK_CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBF16);
   const int num_threads = stream.pool == nullptr ? 1 : stream.pool->num_threads();
   const AttentionPlan plan = AttentionPlan::Make(args, num_threads);
   if (num_threads == 1 || plan.work <= kWorkWorthABarrier) {
-    for (int64_t item = 0; item < plan.num_items; ++item) RunItem(args, plan, item, 0);
+    for (int64_t item = 0; item < plan.num_items; ++item) {
+      RunItem(args, plan, {item, item + 1 < plan.num_items ? item + 1 : -1}, 0);
+    }
     return;
   }
   WorkQueue queue(plan.num_items, 1);
+  // With few items one thread could take those that others wait for.
+  const bool takes_ahead = plan.num_items >= kItemsPerThreadToTakeAhead * num_threads;
   stream.pool->Run([&](int thread) {
-    int64_t begin = 0;
-    int64_t end = 0;
-    while (queue.Next(&begin, &end)) RunItem(args, plan, begin, thread);
+    Items items;
+    int64_t end;
+    for (bool more = queue.Next(&items.now, &end); more; items.now = items.next) {
+      items.next = -1;
+      if (takes_ahead) more = queue.Next(&items.next, &end);
+      RunItem(args, plan, items, thread);
+      if (!takes_ahead) more = queue.Next(&items.next, &end);
+    }
   });
 }
 
