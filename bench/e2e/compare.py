@@ -128,8 +128,8 @@ def run_suite(name, args, models, settings):
         return None
     peaks = roofline(args.rankine, args.threads)
     by_type = peaks["rows"][-1]["operations_per_second"] if peaks else None
-    results = {"suite": name, "layers": args.layers, "threads": args.threads, "rounds": args.rounds,
-               "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
+    results = {"suite": name, "layers": args.layers, "only": args.only, "threads": args.threads,
+               "rounds": args.rounds, "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
                "cpu": report.cpu_name(), "roofline": peaks, "groups": []}
     for group in groups:
         results["groups"].append(summarise(run_group(group, args.rankine, settings, args.rounds), by_type))

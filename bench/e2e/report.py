@@ -34,7 +34,8 @@ def header(results):
               "ratios with their 95% interval."]
     if suite:
         gguf = " --gguf MODEL.gguf" if suite == "smollm2" else f" --layers {results['layers']}"
-        lines += ["", f"Made by `python bench/e2e/compare.py build/release/rankine --suite {suite}{gguf} "
+        only = f" --only '{results['only']}'" if results.get("only") else ""
+        lines += ["", f"Made by `python bench/e2e/compare.py build/release/rankine --suite {suite}{gguf}{only} "
                       f"--rounds {results['rounds']} --prompt-tokens {results['prompt_tokens']} "
                       f"--new-tokens {results['new_tokens']} --out FOLDER`."]
     return lines if suite else lines[2:]

@@ -33,7 +33,7 @@ class EncodedRun {
 
   const ChunkLayout& Layout(int64_t chunk) const { return plan_.encoded.Layout(chunk); }
 
-  // Chains of rows [first_row, + rows) with one chunk of one block.
+  // Chains of `rows` with one chunk of one block.
   void Quantized(int64_t block, int64_t chunk, Range rows, const Ahead& ahead, float* c) {
     const ChunkLayout& layout = ReadHeaders(block, chunk);
     tile_.c = c;
@@ -104,8 +104,8 @@ class EncodedRun {
  private:
   // Whole groups of steps that prefetch from ahead.at.
   int64_t StepsBefore(const Ahead& ahead, int64_t prefetched) const {
-    const int steps_of_group = tile_.group_shift;
-    return ahead.bytes / prefetched >> steps_of_group << steps_of_group;
+    const int64_t steps = ahead.bytes / prefetched;
+    return steps >> tile_.group_shift << tile_.group_shift;
   }
 
   void RunSteps(int64_t steps, const char* next) {
@@ -124,8 +124,8 @@ class EncodedRun {
     tile_.first = false;
   }
 
-  // What a tile has left of a chunk with a long header. Of Q4_1, whose headers are a fifth, 4 rows
-  // took 1.14 x as long without.
+  // What tiles leave of a chunk with a long header. Of Q4_1, whose headers are a fifth, 4 rows took
+  // 1.14 x as long without.
   void PrefetchLines(const char* begin, const char* end) const {
     for (; begin < end; begin += 64) {
       tile_.rows > 1 ? __builtin_prefetch(begin, 0, 2) : __builtin_prefetch(begin, 0, 3);
@@ -158,7 +158,7 @@ constexpr int64_t kMaxStreamRows = 4;
 constexpr int64_t kSharedBlocks = 4;
 
 // Rows with up to a panel's blocks, chunk by chunk. `following` is read after them, block by
-// block; few rows stream their blocks, `run_end` is where `following` comes next.
+// block; rows that stream a run of blocks say where it ends and `following` comes next.
 class BlockGroup {
  public:
   BlockGroup(const Plan& plan, Range rows, const char* run_end = nullptr)
@@ -189,7 +189,7 @@ class BlockGroup {
 
   Ahead Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
     const char* here = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
-    if (rows_.size() <= kMaxStreamRows) {
+    if (run_end_ != nullptr) {
       const int64_t left = run_end_ - (here + BlockPrefetchBytes());
       if (left <= 0) return {.at = following - left};
       return {.at = here + BlockPrefetchBytes(), .bytes = left, .then = following};
@@ -238,11 +238,14 @@ void ReadScales(const Plan& plan, const ChunkLayout& layout, const char* chunk, 
 }
 
 void StreamEncoded(const Plan& plan, Range blocks, const char* next) {
-  BlockGroup group(plan, {0, plan.num_rows}, plan.Block(blocks.end));
-  if (plan.num_rows <= kMaxStreamRows) {
+  const Range rows{0, plan.num_rows};
+  // Float activations are converted for each block that reads them alone.
+  if (plan.num_rows <= (IsQuantized(plan) ? kMaxStreamRows : 1)) {
+    BlockGroup group(plan, rows, plan.Block(blocks.end));
     for (int64_t b = blocks.begin; b < blocks.end; ++b) group.Run({b, b + 1}, next);
     return;
   }
+  BlockGroup group(plan, rows);
   for (int64_t begin = blocks.begin; begin < blocks.end; begin += kSharedBlocks) {
     const int64_t end = std::min(blocks.end, begin + kSharedBlocks);
     group.Run({begin, end}, end < blocks.end ? plan.Block(end) : next);

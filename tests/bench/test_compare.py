@@ -1,11 +1,13 @@
 """bench/e2e/compare.py without the peers: Rankine's turns in a comparison, the ratios, the tables and the chart."""
 
+import argparse
 import json
 import os
 import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench" / "e2e"))
@@ -51,11 +53,28 @@ class CompareTest(unittest.TestCase):
         self.assertEqual(compare.roofline_seconds(entry, {"bf16": 2e9}), 3 + 5 * 1)
         self.assertEqual(compare.roofline_seconds(entry, {"bf16": 1e9}), 4 + 5 * 2)
 
+    def test_a_run_that_is_cut_off_keeps_its_groups(self):
+        def run_group(group, *_):
+            if group.title == "second":
+                raise KeyboardInterrupt
+            return {"title": group.title, "baseline": "peer", "by_bytes": False,
+                    "entries": [{"label": "peer", "engine": "llama.cpp", "error": "it broke"}]}
+        groups = [suites.Group(title, [], "peer") for title in ("first", "second")]
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch.object(compare, "run_group", run_group), \
+                unittest.mock.patch.dict(suites.SUITES, {"smollm2": lambda *_: groups}):
+            args = argparse.Namespace(only=None, layers=8, threads=2, rounds=1, prompt_tokens=1, new_tokens=1,
+                                      rankine="/nowhere/rankine", out=folder)
+            with self.assertRaises(KeyboardInterrupt):
+                compare.run_suite("smollm2", args, None, {})
+            kept = json.loads(pathlib.Path(folder, "smollm2.json").read_text())
+        self.assertEqual([group["title"] for group in kept["groups"]], ["first"])
+
     def test_tables_and_charts_show_every_entry(self):
         def sample(speed):
             return {"prefill_tokens_per_second": 10.0 * speed, "decode_tokens_per_second": speed,
                     "bandwidth_share": 0.5, "read_bandwidth_bytes_per_second": 1e9}
-        results = {"suite": "smollm2", "layers": 8, "threads": 2, "rounds": 2, "prompt_tokens": 5, "new_tokens": 4,
+        results = {"suite": "smollm2", "layers": 8, "only": "T|U", "threads": 2, "rounds": 2, "prompt_tokens": 5, "new_tokens": 4,
                    "cpu": "a <cpu>", "roofline": None, "groups": [compare.summarise(
                        {"title": "T & U", "baseline": "peer", "by_bytes": True, "entries": [
                            {"label": "ours", "engine": "Rankine", "weight_bytes_per_token": 5e6,
@@ -73,6 +92,7 @@ class CompareTest(unittest.TestCase):
             self.assertEqual(json.loads(pathlib.Path(folder, "smollm2.json").read_text()), results)
         self.assertIn("| ours | 5.0 | 450.0 | 3.00 [3.00, 3.00] | 45.0 | 3.00 [3.00, 3.00] | 50% of 1.0 | 2.00 | 1.50 | 2.40 |", text)
         self.assertIn("it broke", text)
+        self.assertIn("--gguf MODEL.gguf --only 'T|U' --rounds 2", text)
         drawn = " ".join(element.text or "" for element in svg.iter())
         for word in ("T & U", "ours", "peer", "third", "45.0 (3.00 x)", "not run"):
             self.assertIn(word, drawn)
