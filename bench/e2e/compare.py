@@ -128,7 +128,7 @@ def run_suite(name, args, models, settings):
         return None
     peaks = roofline(args.rankine, args.threads)
     by_type = peaks["rows"][-1]["operations_per_second"] if peaks else None
-    results = {"suite": name, "layers": args.layers, "only": args.only, "threads": args.threads,
+    results = {"suite": name, "layers": args.layers, "only": args.only, "isa": args.isa, "threads": args.threads,
                "rounds": args.rounds, "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
                "cpu": report.cpu_name(), "roofline": peaks, "groups": []}
     for group in groups:
@@ -159,6 +159,7 @@ def parse():
     parser.add_argument("--gguf", help="the real model of the suite smollm2")
     parser.add_argument("--layers", type=int, default=8, help="of the suite llama-2-7b")
     parser.add_argument("--only", help="a regular expression of the groups to run")
+    parser.add_argument("--isa", help="Rankine's instruction set, as of rankine bench: avx2 (default: the best)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--prompt-tokens", type=int, default=512)
@@ -183,7 +184,8 @@ def main():
         return
     with tempfile.TemporaryDirectory(prefix="rankine-compare-") as folder:
         prompt_ids = write_prompt(pathlib.Path(folder, "prompt"), args.prompt_tokens)
-        settings = {"threads": args.threads, "prompt_ids": prompt_ids, "new_tokens": args.new_tokens}
+        settings = {"threads": args.threads, "prompt_ids": prompt_ids, "new_tokens": args.new_tokens,
+                    "isa": args.isa}
         models = Models(args.work or folder, args.rankine, args.file or args.gguf)
         results = [run_suite(name, args, models, settings) for name in args.suite]
         if args.file:

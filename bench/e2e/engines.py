@@ -43,6 +43,8 @@ class Engine:
             [sys.executable, str(SCRIPTS[kind]), model]
         command += ["--threads", str(settings["threads"]), "--prompt-ids", settings["prompt_ids"],
                     "--new-tokens", str(settings["new_tokens"]), *flags]
+        if kind == "Rankine" and settings.get("isa"):
+            command += ["--isa", settings["isa"]]
         self.errors = tempfile.TemporaryFile("w+")
         environment = dict(os.environ, TOKENIZERS_PARALLELISM="false")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,

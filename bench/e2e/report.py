@@ -34,8 +34,9 @@ def header(results):
               "ratios with their 95% interval."]
     if suite:
         gguf = " --gguf MODEL.gguf" if suite == "smollm2" else f" --layers {results['layers']}"
-        only = f" --only '{results['only']}'" if results.get("only") else ""
-        lines += ["", f"Made by `python bench/e2e/compare.py build/release/rankine --suite {suite}{gguf}{only} "
+        flags = f" --only '{results['only']}'" if results.get("only") else ""
+        flags += f" --isa {results['isa']}" if results.get("isa") else ""
+        lines += ["", f"Made by `python bench/e2e/compare.py build/release/rankine --suite {suite}{gguf}{flags} "
                       f"--rounds {results['rounds']} --prompt-tokens {results['prompt_tokens']} "
                       f"--new-tokens {results['new_tokens']} --out FOLDER`."]
     return lines if suite else lines[2:]

@@ -18,8 +18,8 @@
 #include "kernels/cpu/attention_ops.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/row_split.h"
 #include "kernels/cpu/simd-inl.h"
-#include "kernels/cpu/thread_pool.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace rankine {
@@ -272,10 +272,11 @@ void RunSpan(const Tile& t, int64_t span, const T* following) {
   StoreTile(t);
 }
 
-// What a thread takes: an item and the one that it takes then, -1 where none is known.
+// What a thread works on, and what it does then.
 struct Items {
-  int64_t now = -1, next = -1;
+  int64_t now, next;
 };
+constexpr int64_t kNoItem = -1;
 
 Tile TileOf(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
   const int64_t unit = plan.split ? item / plan.max_spans : item;
@@ -289,7 +290,7 @@ int64_t SpanOf(const AttentionPlan& plan, int64_t item) {
 // The keys that an item reads first; null where it has nothing to do.
 template <class T>
 const T* FirstKeys(const AttentionArgs& args, const AttentionPlan& plan, int64_t item, int thread) {
-  if (item < 0) return nullptr;
+  if (item == kNoItem) return nullptr;
   const Tile t = TileOf(args, plan, item, thread);
   const int64_t span = SpanOf(plan, item);
   return span < NumSpans(t) ? FindBlock<T>(t, span * kAttentionSpan).keys : nullptr;
@@ -324,7 +325,6 @@ void RunItem(const AttentionArgs& args, const AttentionPlan& plan, Items items, 
 // Fewer multiply-adds than this are done before the pool's threads have woken up: a token of 9
 // heads of 64 numbers with 64 tokens of context.
 constexpr double kWorkWorthABarrier = 2.0 * 9 * 64 * 64;
-constexpr int64_t kItemsPerThreadToTakeAhead = 4;
 
 void Attention(const AttentionArgs& args, Stream stream) {
   RK_CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBF16);
@@ -332,22 +332,20 @@ void Attention(const AttentionArgs& args, Stream stream) {
   const AttentionPlan plan = AttentionPlan::Make(args, num_threads);
   if (num_threads == 1 || plan.work <= kWorkWorthABarrier) {
     for (int64_t item = 0; item < plan.num_items; ++item) {
-      RunItem(args, plan, {item, item + 1 < plan.num_items ? item + 1 : -1}, 0);
+      RunItem(args, plan, {item, item + 1 < plan.num_items ? item + 1 : kNoItem}, 0);
     }
     return;
   }
   WorkQueue queue(plan.num_items, 1);
-  // With few items one thread could take those that others wait for.
-  const bool takes_ahead = plan.num_items >= kItemsPerThreadToTakeAhead * num_threads;
-  stream.pool->Run([&](int thread) {
-    Items items;
+  const auto take = [&](int64_t* item) {
     int64_t end;
-    for (bool more = queue.Next(&items.now, &end); more; items.now = items.next) {
-      items.next = -1;
-      if (takes_ahead) more = queue.Next(&items.next, &end);
-      RunItem(args, plan, items, thread);
-      if (!takes_ahead) more = queue.Next(&items.next, &end);
-    }
+    return queue.Next(item, &end);
+  };
+  const bool enough = plan.num_items >= kItemsPerThreadToTakeAhead * num_threads;
+  stream.pool->Run([&](int thread) {
+    TakeAhead(enough, kNoItem, take, [&](int64_t now, int64_t next) {
+      RunItem(args, plan, {now, next}, thread);
+    });
   });
 }
 

@@ -1,4 +1,4 @@
-// How far ahead of its loads a product prefetches weights, into L2. The distance changes no result,
+// How far ahead of its loads a product prefetches weights. The distance changes no result,
 // so it may follow the machine: it must cover the latency of memory, which cores hide with more
 // requests in flight (Intel) or fewer (AMD).
 #pragma once
@@ -11,7 +11,7 @@ namespace rankine {
 // the window of out-of-order execution covers fewer.
 int64_t PrefetchBytes(int rows);
 
-// Of a tile of block-encoded weights with one row, which reads one long stream.
+// Of block-encoded weights with so few rows that each thread reads one long stream.
 int64_t BlockPrefetchBytes();
 
 }  // namespace rankine

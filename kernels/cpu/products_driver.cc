@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kMinParallelBytes = 16 << 10;
 // Bound on what one thread takes at once: 10 us of streaming.
 constexpr int64_t kMaxChunkBytes = 256 << 10;
-constexpr int64_t kBlocksPerThreadToTakeAhead = 4;
 // Products of one call whose plans fit on the stack; more are run in several regions.
 constexpr int kMaxPlans = 32;
 
@@ -99,16 +98,10 @@ void StreamAll(const Plans& plans, Stream stream, int num_threads) {
   const int64_t max_chunk = kMaxChunkBytes / std::max<int64_t>(1, plans.bytes / blocks);
   BlockQueue queue(blocks, std::max<int64_t>(1, max_chunk), num_threads);
   RunOn(stream, blocks == 1 || plans.bytes < kMinParallelBytes, [&](int) {
-    // A chunk is taken before the last one is streamed, so that what is prefetched is what follows.
-    // Of few blocks one thread could take those that others wait for.
-    const bool takes_ahead = blocks >= kBlocksPerThreadToTakeAhead * num_threads;
-    Range chunk, following;
-    for (bool more = queue.Next(&chunk); more; chunk = following) {
-      following.begin = blocks;
-      if (takes_ahead) more = queue.Next(&following);
-      StreamChunk(plans, chunk, following.begin);
-      if (!takes_ahead) more = queue.Next(&following);
-    }
+    TakeAhead(
+        blocks >= kItemsPerThreadToTakeAhead * num_threads, Range{blocks, blocks},
+        [&](Range* chunk) { return queue.Next(chunk); },
+        [&](Range chunk, Range following) { StreamChunk(plans, chunk, following.begin); });
   });
 }
 

@@ -24,6 +24,23 @@ void OnThreads(Stream stream, Work&& work) {
   }
 }
 
+// With fewer items a thread, one that takes ahead could take what others wait for.
+inline constexpr int64_t kItemsPerThreadToTakeAhead = 4;
+
+// Calls body(now, next) for what take(&item) hands to this thread, until it returns false. Where
+// there are items enough, the next one is taken before body works on the present one, which can
+// then prefetch it; else next is `none`.
+template <class Item, class Take, class Body>
+void TakeAhead(bool enough_items, const Item& none, Take&& take, Body&& body) {
+  Item now = none, next = none;
+  for (bool more = take(&now); more; now = next) {
+    next = none;
+    if (enough_items) more = take(&next);
+    body(now, next);
+    if (!enough_items) more = take(&next);
+  }
+}
+
 // Calls body(begin, end) for disjoint runs of rows that cover [0, rows). Rows are independent, so
 // the split never shows in a result. `row_elements` estimates the work of a row.
 template <class Body>

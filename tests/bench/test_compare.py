@@ -39,12 +39,14 @@ class CompareTest(unittest.TestCase):
             group = suites.factored("tiny", lambda *flags: models.random_folder("smollm2-135m", 1, *flags), "bf16", [
                 ("half", ["--form", "svd", "--keep", "0.5"]), ("bad", ["--form", "svd", "--rank", "100000"])])
             result = compare.summarise(compare.run_group(group, RANKINE, settings, 3))
+            other = compare.run_group(group, RANKINE, {**settings, "isa": "sse9"}, 1)
         dense, half, bad = result["entries"]
         self.assertEqual(dense["decode_ratio"], [1, 1, 1])
         self.assertEqual(len(half["samples"]), 3)
         self.assertGreater(half["decode_tokens_per_second"], 0)
         self.assertGreater(half["bytes_ratio"], 1)
         self.assertIn("rank 100000", bad["error"])
+        self.assertIn("sse9", other["entries"][0]["error"])
 
     def test_the_roofline_is_the_worse_of_bytes_and_operations(self):
         entry = {"compute": "bf16", "read_bandwidth_bytes_per_second": 1e9,
@@ -63,7 +65,7 @@ class CompareTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, \
                 unittest.mock.patch.object(compare, "run_group", run_group), \
                 unittest.mock.patch.dict(suites.SUITES, {"smollm2": lambda *_: groups}):
-            args = argparse.Namespace(only=None, layers=8, threads=2, rounds=1, prompt_tokens=1, new_tokens=1,
+            args = argparse.Namespace(only=None, isa=None, layers=8, threads=2, rounds=1, prompt_tokens=1, new_tokens=1,
                                       rankine="/nowhere/rankine", out=folder)
             with self.assertRaises(KeyboardInterrupt):
                 compare.run_suite("smollm2", args, None, {})
@@ -74,7 +76,8 @@ class CompareTest(unittest.TestCase):
         def sample(speed):
             return {"prefill_tokens_per_second": 10.0 * speed, "decode_tokens_per_second": speed,
                     "bandwidth_share": 0.5, "read_bandwidth_bytes_per_second": 1e9}
-        results = {"suite": "smollm2", "layers": 8, "only": "T|U", "threads": 2, "rounds": 2, "prompt_tokens": 5, "new_tokens": 4,
+        results = {"suite": "smollm2", "layers": 8, "only": "T|U", "isa": "avx2", "threads": 2, "rounds": 2,
+                   "prompt_tokens": 5, "new_tokens": 4,
                    "cpu": "a <cpu>", "roofline": None, "groups": [compare.summarise(
                        {"title": "T & U", "baseline": "peer", "by_bytes": True, "entries": [
                            {"label": "ours", "engine": "Rankine", "weight_bytes_per_token": 5e6,
@@ -92,7 +95,7 @@ class CompareTest(unittest.TestCase):
             self.assertEqual(json.loads(pathlib.Path(folder, "smollm2.json").read_text()), results)
         self.assertIn("| ours | 5.0 | 450.0 | 3.00 [3.00, 3.00] | 45.0 | 3.00 [3.00, 3.00] | 50% of 1.0 | 2.00 | 1.50 | 2.40 |", text)
         self.assertIn("it broke", text)
-        self.assertIn("--gguf MODEL.gguf --only 'T|U' --rounds 2", text)
+        self.assertIn("--gguf MODEL.gguf --only 'T|U' --isa avx2 --rounds 2", text)
         drawn = " ".join(element.text or "" for element in svg.iter())
         for word in ("T & U", "ours", "peer", "third", "45.0 (3.00 x)", "not run"):
             self.assertIn(word, drawn)
