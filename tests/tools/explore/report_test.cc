@@ -240,6 +240,14 @@ TEST(LabelsTest, CrossALineOnlyWhereNothingElseIsLeft) {
   ASSERT_TRUE(full[0]) << "a name on a line is better than none";
 }
 
+TEST(LabelsTest, ABoldNameHasMoreRoom) {
+  const Box area{0, 0, 200, 200};
+  const auto regular = PlaceLabels({{20, 100, "as shipped"}}, {}, {}, area, 12);
+  const auto bold = PlaceLabels({{20, 100, "as shipped", FontWeight::kBold}}, {}, {}, area, 12);
+  ASSERT_TRUE(regular[0] && bold[0]);
+  EXPECT_GT(bold[0]->box.width, regular[0]->box.width);
+}
+
 TEST(ReportTest, ATickAtTheEdgeIsNotCutOff) {
   // With its margin the axis ends at 10000, where a label has less room than half of it.
   ScatterChart chart{.label = "c", .top_per_x = 1, .top_title = "t"};
@@ -256,6 +264,30 @@ TEST(ReportTest, ATickAtTheEdgeIsNotCutOff) {
     const double x = std::stod(text.substr(text.find("x=\"") + 3));
     const std::string label = text.substr(text.find('>') + 1);
     EXPECT_LE(x + TextWidth(label, 12) / 2, 350) << text;
+  }
+}
+
+// Advances of " " to "~" in thousandths of the font size, rounded up: the tables hmtx and cmap of
+// Debian's DejaVuSans.ttf and DejaVuSans-Bold.ttf (fonts-dejavu-core), read by fontTools.
+constexpr int kSansAdvances[] = {
+    318, 401, 460, 838, 637, 951, 780, 275, 391, 391, 500, 838, 318, 361,  318, 337, 637, 637, 637,
+    637, 637, 637, 637, 637, 637, 637, 337, 337, 838, 838, 838, 531, 1000, 685, 687, 699, 771, 632,
+    576, 775, 752, 295, 295, 656, 558, 863, 749, 788, 604, 788, 695, 635,  611, 732, 685, 989, 686,
+    611, 686, 391, 337, 391, 838, 500, 500, 613, 635, 550, 635, 616, 353,  635, 634, 278, 278, 580,
+    278, 975, 634, 612, 635, 635, 412, 521, 393, 634, 592, 818, 592, 592,  525, 637, 337, 637, 838};
+constexpr int kSansBoldAdvances[] = {
+    349,  457, 521, 838, 696, 1002, 873, 307,  458, 458, 523, 838, 380, 416,  380, 366,
+    696,  696, 696, 696, 696, 696,  696, 696,  696, 696, 400, 400, 838, 838,  838, 581,
+    1000, 774, 763, 734, 831, 684,  684, 821,  837, 373, 373, 775, 638, 996,  837, 851,
+    733,  851, 771, 721, 683, 813,  774, 1104, 771, 725, 726, 458, 366, 458,  838, 500,
+    500,  675, 716, 593, 716, 679,  436, 716,  712, 343, 343, 666, 343, 1042, 712, 688,
+    716,  716, 494, 596, 479, 712,  652, 924,  646, 652, 583, 712, 366, 712,  838};
+
+TEST(TextWidthTest, IsAtLeastThatOfTheWidestFont) {
+  for (int i = 0; i < '~' - ' ' + 1; ++i) {
+    const std::string letter(1, static_cast<char>(' ' + i));
+    EXPECT_GE(TextWidth(letter, 1000), kSansAdvances[i]) << letter;
+    EXPECT_GE(TextWidth(letter, 1000, FontWeight::kBold), kSansBoldAdvances[i]) << letter;
   }
 }
 

@@ -34,7 +34,7 @@ std::optional<PlacedLabel> PlaceOf(const LabelWish& wish, const std::vector<Box>
   constexpr std::pair<double, double> kDirections[] = {
       {1, 0},  {-1, 0}, {kDiagonal, -kDiagonal},  {kDiagonal, kDiagonal},
       {0, -1}, {0, 1},  {-kDiagonal, -kDiagonal}, {-kDiagonal, kDiagonal}};
-  const double width = TextWidth(wish.text, font_size), height = font_size * 1.15;
+  const double width = TextWidth(wish.text, font_size, wish.weight), height = font_size * 1.15;
   for (const double distance : {9.0, 22.0, 36.0}) {
     for (const auto& [dx, dy] : kDirections) {
       const Box box = BoxAt(wish, width, height, dx, dy, distance);

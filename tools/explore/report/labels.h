@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/explore/report/svg.h"
+
 namespace rankine {
 
 struct Box {
@@ -19,6 +21,7 @@ struct Box {
 struct LabelWish {
   double x = 0, y = 0;  // of the mark's middle
   std::string text;
+  FontWeight weight = FontWeight::kRegular;
 };
 
 struct PlacedLabel {

@@ -146,7 +146,8 @@ class ScatterDrawing {
     for (const size_t i : order) {
       const ScatterPoint& p = chart_.points[i];
       const std::string value = IsBeyond(p) ? absl::StrCat(" (", ShortNumber(p.y), ")") : "";
-      wishes.push_back({X(p), Y(p), Fit(p.name, kLabelSize, 0.4 * width_) + value});
+      const FontWeight weight = p.on_frontier ? FontWeight::kBold : FontWeight::kRegular;
+      wishes.push_back({X(p), Y(p), Fit(p.name, kLabelSize, 0.4 * width_, weight) + value, weight});
       marks.push_back(
           {X(p) - kMarkSize - 1, Y(p) - kMarkSize - 1, 2 * kMarkSize + 2, 2 * kMarkSize + 2});
     }
@@ -160,9 +161,8 @@ class ScatterDrawing {
         const double y = std::clamp(wishes[k].y, box.y, box.y + box.height);
         out_ += Line(wishes[k].x, wishes[k].y, x, y, "leader");
       }
-      const bool is_bold = chart_.points[order[k]].on_frontier;
       out_ += Text({box.x + box.width / 2, box.y + 0.82 * box.height, "middle",
-                    is_bold ? "name best" : "name"},
+                    wishes[k].weight == FontWeight::kBold ? "name best" : "name"},
                    wishes[k].text);
     }
   }

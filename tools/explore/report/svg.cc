@@ -1,5 +1,6 @@
 #include "tools/explore/report/svg.h"
 
+#include <cctype>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -85,7 +86,8 @@ std::string ShortNumber(double value) {
 }
 
 // By classes of DejaVu Sans, the widest of the page's fonts; a narrower one leaves more room.
-double TextWidth(std::string_view text, double font_size) {
+double TextWidth(std::string_view text, double font_size, FontWeight weight) {
+  constexpr double kBoldOverRegular = 1.15;  // at most, of these classes
   double width = 0;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -93,27 +95,31 @@ double TextWidth(std::string_view text, double font_size) {
     const auto is_one_of = [c](std::string_view set) {
       return set.find(c) != std::string_view::npos;
     };
-    width += byte >= 0x80                     ? 0.84
-             : is_one_of(" ijlI.,:;|'!()[]-") ? 0.38
-             : is_one_of("mwMW@%")            ? 0.99
-             : is_one_of("<>=+~&#^")          ? 0.84
-             : c >= 'A' && c <= 'Z'           ? 0.74
-                                              : 0.62;
+    width += byte >= 0x80                                     ? 1.0
+             : is_one_of(" ijlI.,:;|'-")                      ? 0.38
+             : is_one_of("!()[]")                             ? 0.41
+             : is_one_of("mwMW@%")                            ? 1.0
+             : is_one_of("<>=+~&#^")                          ? 0.84
+             : is_one_of("DGHNOQ")                            ? 0.79
+             : c >= 'A' && c <= 'Z'                           ? 0.74
+             : is_one_of("bdghnpqu{}$") || std::isdigit(byte) ? 0.64
+                                                              : 0.62;
   }
-  return width * font_size;
+  return width * font_size * (weight == FontWeight::kBold ? kBoldOverRegular : 1);
 }
 
-std::string Fit(const std::string& text, double font_size, double width) {
-  if (TextWidth(text, font_size) <= width) return text;
+std::string Fit(const std::string& text, double font_size, double width, FontWeight weight) {
+  if (TextWidth(text, font_size, weight) <= width) return text;
+  constexpr char kEllipsis[] = "\xe2\x80\xa6";
   std::string shorter = text;
-  while (!shorter.empty() && TextWidth(shorter, font_size) > width - font_size) {
+  while (!shorter.empty() && TextWidth(shorter + kEllipsis, font_size, weight) > width) {
     // A whole character.
     while (shorter.size() > 1 && (static_cast<unsigned char>(shorter.back()) & 0xc0) == 0x80) {
       shorter.pop_back();
     }
     shorter.pop_back();
   }
-  return shorter + "\xe2\x80\xa6";
+  return shorter + kEllipsis;
 }
 
 std::string Text(const SvgText& at, std::string_view text) {

@@ -16,11 +16,14 @@ std::string Pixels(double value);
 // "3.1e6".
 std::string ShortNumber(double value);
 
-// Width of a text in pixels in a wide sans-serif font; a little more than most take.
-double TextWidth(std::string_view text, double font_size);
+enum class FontWeight { kRegular, kBold };
+
+// At least the width of a Latin text in pixels, in the widest of the page's fonts.
+double TextWidth(std::string_view text, double font_size, FontWeight weight = FontWeight::kRegular);
 
 // Shortened with an ellipsis to that width.
-std::string Fit(const std::string& text, double font_size, double width);
+std::string Fit(const std::string& text, double font_size, double width,
+                FontWeight weight = FontWeight::kRegular);
 
 struct SvgText {
   double x = 0, y = 0;
