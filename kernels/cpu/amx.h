@@ -44,6 +44,12 @@ template <int kTile>
 __attribute__((always_inline)) inline void Load(const void* data, int64_t stride) {
   __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(data), "r"(stride), "i"(kTile) : "memory");
 }
+// The same past L1, where what is read again and again stays: "T1", a hint for streams from L2.
+template <int kTile>
+__attribute__((always_inline)) inline void LoadPastL1(const void* data, int64_t stride) {
+  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(data), "r"(stride), "i"(kTile)
+                   : "memory");
+}
 template <int kTile>
 __attribute__((always_inline)) inline void Store(void* data, int64_t stride) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(data), "r"(stride), "i"(kTile)

@@ -10,12 +10,13 @@
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/products_amx.h"
+#include "kernels/cpu/products_plan.h"
 
 namespace rankine {
 namespace {
 
 constexpr int kRows = 2 * amx::kTileRows;
-constexpr int64_t kStepBytes = amx::kTileRowBytes;
+static_assert(kStepBytes == amx::kTileRowBytes);
 constexpr int64_t kTileSteps = kAmxTileSteps;
 static_assert(kTileSteps == amx::kTileRows);
 // Bytes of weights prefetched ahead of one block's tiles. 4096 x 4096 with few rows takes 0.96 ms
@@ -64,8 +65,8 @@ struct XPlaces {
 };
 
 template <int kI, int kJ>
-__attribute__((always_inline)) inline void AddTile(const char* w, int64_t w_stride, const char* x,
-                                                   const XPlaces& at) {
+__attribute__((always_inline)) inline void AddStreamedTile(const char* w, int64_t w_stride,
+                                                           const char* x, const XPlaces& at) {
   amx::Load<4>(x, at.stride);
   if constexpr (kI > 1) amx::Load<5>(x + at.row_tile, at.stride);
   amx::Load<6>(w, kStepBytes);
@@ -75,30 +76,71 @@ __attribute__((always_inline)) inline void AddTile(const char* w, int64_t w_stri
   });
 }
 
+template <int kRowTile, int kBlock>
+__attribute__((always_inline)) inline float* PlaceOfSum(const TileArgs& args) {
+  return args.c + kRowTile * amx::kTileRows * args.c_stride + kBlock * args.c_block_stride;
+}
+
+template <int kRowTile, int kBlock>
+__attribute__((always_inline)) inline void LoadSum(const TileArgs& args) {
+  if (args.first) {
+    amx::Zero<2 * kRowTile + kBlock>();
+  } else {
+    amx::Load<2 * kRowTile + kBlock>(PlaceOfSum<kRowTile, kBlock>(args),
+                                     args.c_stride * sizeof(float));
+  }
+}
+
+template <int kRowTile, int kBlock>
+__attribute__((always_inline)) inline void StoreSum(const TileArgs& args) {
+  amx::Store<2 * kRowTile + kBlock>(PlaceOfSum<kRowTile, kBlock>(args),
+                                    args.c_stride * sizeof(float));
+}
+
+template <int kI, int kJ>
+__attribute__((always_inline)) inline void AddTile(const char* w, int64_t w_stride, const char* x,
+                                                   int64_t row_tile) {
+  amx::Load<6>(w, kStepBytes);
+  amx::LoadPastL1<4>(x, amx::kTileRowBytes);
+  amx::AddProductBF16<0, 4, 6>();
+  if constexpr (kI > 1) {
+    amx::LoadPastL1<5>(x + row_tile, amx::kTileRowBytes);
+    amx::AddProductBF16<2, 5, 6>();
+  }
+  if constexpr (kJ > 1) {
+    amx::Load<7>(w + w_stride, kStepBytes);
+    amx::AddProductBF16<1, 4, 7>();
+    if constexpr (kI > 1) amx::AddProductBF16<3, 5, 7>();
+  }
+}
+
 template <int kI, int kJ>
 __attribute__((always_inline)) inline void LoadSums(const TileArgs& args) {
-  ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() {
-    if (args.first) {
-      amx::Zero<2 * kRowTile + kBlock>();
-    } else {
-      amx::Load<2 * kRowTile + kBlock>(
-          args.c + kRowTile * amx::kTileRows * args.c_stride + kBlock * args.c_block_stride,
-          args.c_stride * sizeof(float));
-    }
-  });
+  ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() { LoadSum<kRowTile, kBlock>(args); });
 }
 
 template <int kI, int kJ>
 __attribute__((always_inline)) inline void StoreSums(const TileArgs& args) {
+  ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() { StoreSum<kRowTile, kBlock>(args); });
+}
+
+// The sums of `args` and those of the next row tiles change places, each as soon as it can.
+template <int kI, int kJ>
+__attribute__((always_inline)) inline void SwapSums(const TileArgs& args) {
+  TileArgs next = args;
+  next.c += kRows * args.c_stride;
   ForSums<kI, kJ>([&]<int kRowTile, int kBlock>() {
-    amx::Store<2 * kRowTile + kBlock>(
-        args.c + kRowTile * amx::kTileRows * args.c_stride + kBlock * args.c_block_stride,
-        args.c_stride * sizeof(float));
+    StoreSum<kRowTile, kBlock>(args);
+    LoadSum<kRowTile, kBlock>(next);
   });
 }
 
 void PrefetchLines(const char* data, int64_t lines) {
   for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(data + i * 64, 0, 2);
+}
+
+void PrefetchChains(const float* chains, int64_t lines) {
+  for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(chains + i * kBlockRows, 0, 3);
 }
 
 // Few rows with one block, whose steps are prefetched far ahead.
@@ -111,7 +153,7 @@ void StreamTiles(const TileArgs& args, int64_t tile_steps) {
   const char* x = args.x;
   for (int64_t step = 0; step < args.steps; step += tile_steps) {
     PrefetchLines(Ahead(args, step, kTileAhead), kTileSteps);
-    AddTile<kI, 1>(w, 0, x, at);
+    AddStreamedTile<kI, 1>(w, 0, x, at);
     w += tile_steps * kStepBytes;
     x += tile_steps * 4;
   }
@@ -163,55 +205,71 @@ void PackX(const MatrixView& x, int64_t row, int64_t rows, int64_t first, int64_
   }
 }
 
-// A sweep over the rows of a panel; the tile registers have the shapes of its row tiles.
+// A sweep over row tiles of a panel whose shapes the tile registers have, `pairs` times the same.
+// Weights of the blocks stay in L1 while x passes from L2. The chains of the next row tiles are
+// fetched to L1; each pair prefetches `lines` a step of what follows.
 template <int kI, int kJ>
-void SweepTiles(const TileArgs& args, int64_t first_step, int64_t tile_steps, int64_t lines,
-                const char* next) {
-  LoadSums<kI, kJ>(args);
-  const XPlaces at{.stride = amx::kTileRowBytes,
-                   .row_tile = CeilDiv(args.steps, kTileSteps) * amx::kTileBytes};
-  const char* w = args.w + first_step * kStepBytes;
-  const char* x = args.x + first_step / kTileSteps * amx::kTileBytes;
-  for (int64_t step = first_step; step + tile_steps <= args.steps; step += tile_steps) {
-    for (int block = 0; block < kJ; ++block) PrefetchLines(next + block * args.w_stride, lines);
-    AddTile<kI, kJ>(w, args.w_stride, x, at);
-    next += lines * 64;
-    w += amx::kTileBytes;
-    x += amx::kTileBytes;
-  }
-  StoreSums<kI, kJ>(args);
-}
-
-// All whole tiles of columns of all rows, then what remains of the columns, so that tile registers
-// change their shapes seldom.
-template <int kJ>
-void SweepColumns(TileArgs args, int64_t first_step, int64_t tile_steps) {
-  const int64_t tiles = args.steps / kTileSteps;
+void SweepTiles(TileArgs args, Range steps, int64_t pairs, int64_t lines) {
   const int64_t row_tile = CeilDiv(args.steps, kTileSteps) * amx::kTileBytes;
-  const int64_t pairs = CeilDiv(args.rows, kRows), rows = args.rows;
-  // Each pair of row tiles prefetches its share of what follows.
-  const int64_t lines = CeilDiv(kTileSteps, pairs);
+  const int64_t tiles = CeilDiv(steps.size(), kTileSteps);
+  const int64_t chain_lines = CeilDiv(kRows, std::max<int64_t>(1, tiles));
+  LoadSums<kI, kJ>(args);
   for (int64_t pair = 0; pair < pairs; ++pair) {
-    args.rows = std::min<int64_t>(kRows, rows - pair * kRows);
-    Shape(args.rows, tile_steps);
-    const char* next = args.next + pair * lines * tiles * 64;
-    if (args.rows > amx::kTileRows) {
-      SweepTiles<2, kJ>(args, first_step, tile_steps, lines, next);
+    const char* w = args.w + steps.begin * kStepBytes;
+    const char* x = args.x + steps.begin / kTileSteps * amx::kTileBytes;
+    const float* chains = args.c + kRows * args.c_stride;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      for (int block = 0; block < kJ; ++block) {
+        PrefetchLines(args.next + block * args.w_stride, lines);
+        PrefetchChains(chains + block * args.c_block_stride, chain_lines);
+      }
+      AddTile<kI, kJ>(w, args.w_stride, x, row_tile);
+      args.next += lines * 64;
+      chains += chain_lines * kBlockRows;
+      w += amx::kTileBytes;
+      x += amx::kTileBytes;
+    }
+    if (pair + 1 < pairs) {
+      SwapSums<kI, kJ>(args);
     } else {
-      SweepTiles<1, kJ>(args, first_step, tile_steps, lines, next);
+      StoreSums<kI, kJ>(args);
     }
     args.x += 2 * row_tile;
     args.c += kRows * args.c_stride;
   }
 }
 
+// Steps of all rows, which are whole tiles of columns or part of one: whole pairs of row tiles and
+// then what remains, so that tile registers change their shapes seldom.
+template <int kJ>
+void SweepColumns(TileArgs args, Range steps) {
+  const int64_t tile_steps = steps.size() == 0 ? kTileSteps : std::min(kTileSteps, steps.size());
+  const int64_t row_tile = CeilDiv(args.steps, kTileSteps) * amx::kTileBytes;
+  const int64_t whole = args.rows / kRows, rest = args.rows % kRows;
+  const int64_t lines = CeilDiv(kTileSteps, CeilDiv(args.rows, kRows));
+  if (whole > 0) {
+    Shape(kRows, tile_steps);
+    SweepTiles<2, kJ>(args, steps, whole, lines);
+  }
+  if (rest == 0) return;
+  args.next += whole * lines * CeilDiv(steps.size(), kTileSteps) * 64;
+  args.x += 2 * whole * row_tile;
+  args.c += whole * kRows * args.c_stride;
+  Shape(rest, tile_steps);
+  if (rest > amx::kTileRows) {
+    SweepTiles<2, kJ>(args, steps, 1, lines);
+  } else {
+    SweepTiles<1, kJ>(args, steps, 1, lines);
+  }
+}
+
 template <int kJ>
 void SweepPanel(TileArgs args) {
   const int64_t rest = args.steps % kTileSteps, whole = args.steps - rest;
-  if (whole > 0 || rest == 0) SweepColumns<kJ>(args, 0, kTileSteps);
+  if (whole > 0 || rest == 0) SweepColumns<kJ>(args, {0, whole});
   if (rest > 0) {
     args.first = args.first && whole == 0;
-    SweepColumns<kJ>(args, whole, rest);
+    SweepColumns<kJ>(args, {whole, args.steps});
   }
 }
 
