@@ -36,8 +36,9 @@ struct BlockTileArgs {
   int64_t steps = 0;
   bool first = false;  // chains start at zero, else at c
   // Prefetched while this runs, PrefetchedOfStep for each step, of one row into L1 and else into
-  // L2; any address.
+  // L2, or in pages in turn (prefetch.h); any address.
   const char* next = nullptr;
+  bool pages_in_turn = false;
 };
 
 using BlockTileFn = void (*)(const BlockTileArgs&);

@@ -12,6 +12,7 @@
 #include "kernels/cpu/block_kernels.h"
 #include "kernels/cpu/block_tile_select.h"
 #include "kernels/cpu/e8p_unpack.h"
+#include "kernels/cpu/prefetch.h"
 
 namespace rankine {
 namespace {
@@ -131,10 +132,13 @@ void RunTile(const BlockTileArgs& args, Unpack unpack) {
   // Held in registers: see RunRows in block_tile_avx512_vnni-inl.h.
   const int64_t rows = args.rows, x_stride = args.x_stride;
   const int zero_bits = args.zero_bits;
+  const bool pages_in_turn = args.pages_in_turn;
   for (int64_t step = 0; step < args.steps; ++step, codes += kStepBytes) {
     // Of one row to L1, as block_tile_avx512_vnni-inl.h does.
-    for (int64_t i = 0; i < kAhead; i += 64) {
-      rows == 1 ? __builtin_prefetch(next + i, 0, 3) : __builtin_prefetch(next + i, 0, 2);
+    if (rows == 1) {
+      PrefetchLines<3>(next, kAhead / 64, pages_in_turn);
+    } else {
+      PrefetchLines<2>(next, kAhead / 64, pages_in_turn);
     }
     next += kAhead;
     const int64_t group = kGroup == 64 ? step >> args.group_shift : step * (64 / kGroup);

@@ -7,6 +7,7 @@
 #include "kernels/api/quantized_rows.h"
 #include "kernels/cpu/block_codes_avx512-inl.h"
 #include "kernels/cpu/block_kernels.h"
+#include "kernels/cpu/prefetch.h"
 
 namespace rankine {
 namespace {
@@ -103,14 +104,11 @@ __attribute__((always_inline)) inline __m512 RowStep(const QuantizedRecord* reco
   return sum;
 }
 
-// What a step prefetches, to L1 (kLocality 3) or L2 (2).
+// What a step prefetches, to L1 (kLocality 3) or L2 (2) where it is not of pages in turn.
 template <int64_t kCodeBytes, int kLocality>
 __attribute__((always_inline)) inline void PrefetchNext(const BlockTileArgs& args, int64_t step) {
   constexpr int64_t kBytes = PrefetchedOfStep(kCodeBytes);
-#pragma GCC unroll 17
-  for (int64_t i = 0; i < kBytes; i += 64) {
-    __builtin_prefetch(args.next + step * kBytes + i, 0, kLocality);
-  }
+  PrefetchLines<kLocality>(args.next + step * kBytes, kBytes / 64, args.pages_in_turn);
 }
 
 // Codes(codes, w) fills the sixteen quads of a step, whose codes take Codes::kBytes.

@@ -9,6 +9,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/products_amx.h"
 #include "kernels/cpu/products_plan.h"
 
@@ -135,10 +136,6 @@ __attribute__((always_inline)) inline void SwapSums(const TileArgs& args) {
   });
 }
 
-void PrefetchLines(const char* data, int64_t lines) {
-  for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(data + i * 64, 0, 2);
-}
-
 void PrefetchChains(const float* chains, int64_t lines) {
   for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(chains + i * kBlockRows, 0, 3);
 }
@@ -148,11 +145,12 @@ template <int kI>
 void StreamTiles(const TileArgs& args, int64_t tile_steps) {
   Shape(args.rows, tile_steps);
   LoadSums<kI, 1>(args);
+  const int64_t ahead = args.pages_in_turn ? kPrefetchWindow : kTileAhead;
   const XPlaces at{.stride = args.x_stride, .row_tile = amx::kTileRows * args.x_stride};
   const char* w = args.w;
   const char* x = args.x;
   for (int64_t step = 0; step < args.steps; step += tile_steps) {
-    PrefetchLines(Ahead(args, step, kTileAhead), kTileSteps);
+    PrefetchLines<2>(Ahead(args, step, ahead), kTileSteps, args.pages_in_turn);
     AddStreamedTile<kI, 1>(w, 0, x, at);
     w += tile_steps * kStepBytes;
     x += tile_steps * 4;
@@ -220,7 +218,7 @@ void SweepTiles(TileArgs args, Range steps, int64_t pairs, int64_t lines) {
     const float* chains = args.c + kRows * args.c_stride;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       for (int block = 0; block < kJ; ++block) {
-        PrefetchLines(args.next + block * args.w_stride, lines);
+        PrefetchLines<2>(args.next + block * args.w_stride, lines, /*pages_in_turn=*/false);
         PrefetchChains(chains + block * args.c_block_stride, chain_lines);
       }
       AddTile<kI, kJ>(w, args.w_stride, x, row_tile);

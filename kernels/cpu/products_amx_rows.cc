@@ -33,12 +33,12 @@ class FlushDenormals {
 // The sum of sixteen steps at most, prefetching as much from `next`: products of even and of odd
 // columns are summed apart.
 __attribute__((always_inline)) inline __m512 SumSteps(const char* w, const float* x, int64_t steps,
-                                                      const char* next) {
+                                                      const char* next, bool pages_in_turn) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
 #pragma GCC unroll 1
   for (int64_t step = 0; step < steps; ++step) {
-    __builtin_prefetch(next + step * kAmxStepBytes, 0, 2);
+    PrefetchLines<2>(next + step * kAmxStepBytes, 1, pages_in_turn);
     const __m512i pairs = _mm512_loadu_si512(w + step * kAmxStepBytes);
     const __m512 first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
     const __m512 second = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
@@ -53,15 +53,17 @@ __attribute__((always_inline)) inline __m512 SumSteps(const char* w, const float
 void StreamRowAsAmx(const TileArgs& args) {
   const FlushDenormals flush;
   __m512 sum = args.first ? _mm512_setzero_ps() : _mm512_loadu_ps(args.c);
-  const int64_t ahead = PrefetchBytes(1);
+  const bool pages_in_turn = args.pages_in_turn;
+  const int64_t ahead = pages_in_turn ? kPrefetchWindow : PrefetchBytes(1);
   for (int64_t step = 0; step < args.steps; step += kAmxTileSteps) {
     const char* w = args.w + step * kAmxStepBytes;
     const float* x = reinterpret_cast<const float*>(args.x) + 2 * step;
     const char* next = Ahead(args, step, ahead);
     const int64_t steps = args.steps - step;
     // A constant number where it can be.
-    sum = _mm512_add_ps(sum, steps >= kAmxTileSteps ? SumSteps(w, x, kAmxTileSteps, next)
-                                                    : SumSteps(w, x, steps, next));
+    sum = _mm512_add_ps(sum, steps >= kAmxTileSteps
+                                 ? SumSteps(w, x, kAmxTileSteps, next, pages_in_turn)
+                                 : SumSteps(w, x, steps, next, pages_in_turn));
   }
   _mm512_storeu_ps(args.c, sum);
 }

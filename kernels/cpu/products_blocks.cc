@@ -25,7 +25,8 @@ struct Ahead {
 
 class EncodedRun {
  public:
-  explicit EncodedRun(const Plan& plan) : plan_(plan) {
+  EncodedRun(const Plan& plan, bool pages_in_turn) : plan_(plan) {
+    tile_.pages_in_turn = pages_in_turn;
     const Encoding& encoding = plan.product->weights.encoding;
     tile_.group_shift = plan.encoded.group_shift;
     while (1 << tile_.zero_bits < encoding.ZeroCode()) ++tile_.zero_bits;
@@ -44,7 +45,7 @@ class EncodedRun {
     const int64_t before = StepsBefore(ahead, prefetched);
     if (before >= steps) {
       RunSteps(steps, ahead.at);
-      PrefetchLines(ahead.at + steps * prefetched, ahead.at + layout.bytes);
+      PrefetchRest(ahead.at + steps * prefetched, ahead.at + layout.bytes);
       return;
     }
     if (before > 0) {
@@ -52,8 +53,8 @@ class EncodedRun {
       SkipSteps(before, layout);
     }
     RunSteps(steps - before, ahead.then);
-    PrefetchLines(ahead.then + (steps - before) * prefetched,
-                  ahead.then + layout.bytes - before * prefetched);
+    PrefetchRest(ahead.then + (steps - before) * prefetched,
+                 ahead.then + layout.bytes - before * prefetched);
   }
 
   // Records of a chunk of `rows`, as they lie.
@@ -126,9 +127,12 @@ class EncodedRun {
 
   // What tiles leave of a chunk with a long header. Of Q4_1, whose headers are a fifth, 4 rows took
   // 1.14 x as long without.
-  void PrefetchLines(const char* begin, const char* end) const {
-    for (; begin < end; begin += 64) {
-      tile_.rows > 1 ? __builtin_prefetch(begin, 0, 2) : __builtin_prefetch(begin, 0, 3);
+  void PrefetchRest(const char* begin, const char* end) const {
+    const int64_t lines = CeilDiv(end - begin, 64);
+    if (tile_.rows > 1) {
+      PrefetchLines<2>(begin, lines, tile_.pages_in_turn);
+    } else {
+      PrefetchLines<3>(begin, lines, tile_.pages_in_turn);
     }
   }
 
@@ -157,12 +161,27 @@ constexpr int64_t kMaxStreamRows = 4;
 // is prefetched meanwhile: with 8 rows a chunk takes 0.3 us, two latencies of memory.
 constexpr int64_t kSharedBlocks = 4;
 
+// How few rows prefetch a run of blocks that they stream.
+struct StreamRun {
+  StreamRun() = default;
+  StreamRun(const Plan& plan, Range blocks)
+      : end(plan.Block(blocks.end)),
+        pages_in_turn(PrefetchesPagesInTurn(end - plan.Block(blocks.begin))),
+        ahead(pages_in_turn ? kPrefetchWindow : BlockPrefetchBytes()) {}
+
+  bool is_empty() const { return end == nullptr; }
+
+  const char* end = nullptr;
+  bool pages_in_turn = false;
+  int64_t ahead = 0;  // bytes
+};
+
 // Rows with up to a panel's blocks, chunk by chunk. `following` is read after them, block by
 // block; rows that stream a run of blocks say where it ends and `following` comes next.
 class BlockGroup {
  public:
-  BlockGroup(const Plan& plan, Range rows, const char* run_end = nullptr)
-      : plan_(plan), rows_(rows), run_end_(run_end), run_(plan) {}
+  BlockGroup(const Plan& plan, Range rows, const StreamRun& run = {})
+      : plan_(plan), rows_(rows), run_(run), encoded_(plan, run.pages_in_turn) {}
 
   void Run(Range blocks, const char* following) {
     for (int64_t chunk = 0; chunk < plan_.encoded.num_chunks; ++chunk) {
@@ -170,9 +189,9 @@ class BlockGroup {
       for (int64_t block = blocks.begin; block < blocks.end; ++block) {
         float* c = c_[block - blocks.begin];
         if (IsQuantized(plan_)) {
-          run_.Quantized(block, chunk, rows_, Next(blocks, block, chunk, following), c);
+          encoded_.Quantized(block, chunk, rows_, Next(blocks, block, chunk, following), c);
         } else {
-          run_.Widened(block, chunk, x_, rows_.size(), c);
+          encoded_.Widened(block, chunk, x_, rows_.size(), c);
         }
       }
     }
@@ -183,16 +202,17 @@ class BlockGroup {
 
  private:
   void SetX(int64_t chunk) {
-    if (!IsQuantized(plan_)) return run_.LoadX(chunk, rows_, x_);
-    run_.PointX(chunk, rows_);
+    if (!IsQuantized(plan_)) return encoded_.LoadX(chunk, rows_, x_);
+    encoded_.PointX(chunk, rows_);
   }
 
   Ahead Next(Range blocks, int64_t block, int64_t chunk, const char* following) const {
     const char* here = plan_.Block(block) + chunk * plan_.encoded.chunk.bytes;
-    if (run_end_ != nullptr) {
-      const int64_t left = run_end_ - (here + BlockPrefetchBytes());
+    if (!run_.is_empty()) {
+      const char* at = here + run_.ahead;
+      const int64_t left = run_.end - at;
       if (left <= 0) return {.at = following - left};
-      return {.at = here + BlockPrefetchBytes(), .bytes = left, .then = following};
+      return {.at = at, .bytes = left, .then = following};
     }
     if (chunk + 1 < plan_.encoded.num_chunks) return {.at = here + plan_.encoded.chunk.bytes};
     return {.at = following + (block - blocks.begin) * plan_.w_stride()};
@@ -210,8 +230,8 @@ class BlockGroup {
 
   const Plan& plan_;
   const Range rows_;
-  const char* run_end_;
-  EncodedRun run_;
+  const StreamRun run_;  // empty: the rows are many
+  EncodedRun encoded_;
   alignas(64) float c_[kQuantizedPanel.blocks][kQuantizedPanel.rows * kBlockRows];
   alignas(64) float x_[kWidenedPanel.rows * kMaxChunkColumns];
 };
@@ -241,7 +261,7 @@ void StreamEncoded(const Plan& plan, Range blocks, const char* next) {
   const Range rows{0, plan.num_rows};
   // Float activations are converted for each block that reads them alone.
   if (plan.num_rows <= (IsQuantized(plan) ? kMaxStreamRows : 1)) {
-    BlockGroup group(plan, rows, plan.Block(blocks.end));
+    BlockGroup group(plan, rows, StreamRun(plan, blocks));
     for (int64_t b = blocks.begin; b < blocks.end; ++b) group.Run({b, b + 1}, next);
     return;
   }

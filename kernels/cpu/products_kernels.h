@@ -28,6 +28,7 @@ struct TileArgs {
   int64_t steps = 0;
   bool first = false;          // chains start at zero, else at c
   const char* next = nullptr;  // streaming tiles: weights to prefetch after these; any address
+  bool pages_in_turn = false;  // in which order (prefetch.h)
 };
 
 using TileFn = void (*)(const TileArgs&);

@@ -127,10 +127,13 @@ struct Accumulators {
   }
 };
 
+// Rows of streaming tiles that prefetch pages in turn: with more a step takes longer.
+constexpr int kMaxRowsOfPagesInTurn = 4;
+
 template <int kB>
-HWY_INLINE void PrefetchStep(const char* w, int64_t w_stride) {
+HWY_INLINE void PrefetchStep(const char* w, int64_t w_stride, bool pages_in_turn) {
 #pragma GCC unroll 4
-  for (int b = 0; b < kB; ++b) __builtin_prefetch(w + b * w_stride, 0, 2);
+  for (int b = 0; b < kB; ++b) PrefetchLines<2>(w + b * w_stride, 1, pages_in_turn);
 }
 
 template <class Weights, int kR, int kB, bool kStream>
@@ -143,17 +146,19 @@ void Tile(const TileArgs& args) {
   constexpr int64_t kXStep = Weights::kColumns * static_cast<int64_t>(sizeof(float));
   int64_t step = 0;
   // A step of 16-bit weights is as slow with one row as others are with several.
-  const int64_t ahead = PrefetchBytes(Weights::kColumns == 2 ? kRows : kR);
+  const bool pages_in_turn = kR <= kMaxRowsOfPagesInTurn && args.pages_in_turn;
+  const int64_t ahead =
+      pages_in_turn ? kPrefetchWindow : PrefetchBytes(Weights::kColumns == 2 ? kRows : kR);
   if constexpr (kStream) {
     for (; step < args.steps - ahead / kStepBytes; ++step) {
-      PrefetchStep<kB>(w + ahead, w_stride);
+      PrefetchStep<kB>(w + ahead, w_stride, pages_in_turn);
       acc.Step(w, w_stride, x, x_stride);
       w += kStepBytes;
       x += kXStep;
     }
     const char* next = args.next;
     for (; step < args.steps; ++step) {
-      PrefetchStep<kB>(next, w_stride);
+      PrefetchStep<kB>(next, w_stride, pages_in_turn);
       next += kStepBytes;
       acc.Step(w, w_stride, x, x_stride);
       w += kStepBytes;

@@ -3,6 +3,7 @@
 // GB/s a thread, against 27 when four blocks of 18 kB are read side by side.
 #include <algorithm>
 
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/products_plan.h"
 
 namespace rankine {
@@ -11,8 +12,9 @@ namespace {
 // Blocks whose chains are kept before their epilogue: 12 rows x 16 blocks x 64 bytes = 12 kB of
 // stack.
 constexpr int64_t kMaxBlocks = 16;
-// Columns of x copied at once: 12 rows x 1024 x 4 bytes = 48 kB of stack.
-constexpr int64_t kSlabColumns = 1024;
+// Columns of x copied at once: 12 rows x 1024 x 4 bytes = 48 kB of stack. One row is copied whole
+// if it fits, so that weights are read in the order in which they lie.
+constexpr int64_t kSlabColumns = 1024, kSlabColumnsOfOneRow = kMaxTileRows * kSlabColumns;
 constexpr int64_t kMaxSlabStride = kSlabColumns * sizeof(float) + 64;
 
 // x as the tiles want it, from memory as it is.
@@ -30,11 +32,12 @@ void StreamCopied(const Plan& plan, int64_t blocks, TileArgs args) {
   const int rows = static_cast<int>(plan.num_rows);
   alignas(64) char x[kMaxTileRows * kMaxSlabStride];
   args.x = x;
-  args.x_stride = kSlabColumns * kernels.x_column_bytes + 64;  // so that rows do not collide
+  const int64_t max_slab = rows == 1 ? kSlabColumnsOfOneRow : kSlabColumns;
+  args.x_stride = max_slab * kernels.x_column_bytes + 64;  // so that rows do not collide
   const char* after = args.next;
   int64_t column = 0;
   do {
-    const int64_t slab = std::min(kSlabColumns, plan.columns() - column);
+    const int64_t slab = std::min(max_slab, plan.columns() - column);
     for (int r = 0; slab > 0 && r < rows; ++r) {
       kernels.load_x(plan.product->x, r, column, slab, x + r * args.x_stride);
     }
@@ -59,6 +62,7 @@ void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
   alignas(64) float c[kMaxTileRows * kMaxBlocks * kBlockRows];
   const bool direct =
       plan.kernels->x_in_compute_form && !RowsCollide(plan.num_rows, plan.x_stride());
+  const bool pages_in_turn = PrefetchesPagesInTurn(blocks.size() * plan.w_stride());
   for (int64_t begin = blocks.begin; begin < blocks.end; begin += kMaxBlocks) {
     const int64_t count = std::min(kMaxBlocks, blocks.end - begin);
     const int64_t c_stride = count * kBlockRows;
@@ -66,7 +70,8 @@ void StreamBlocks(const Plan& plan, Range blocks, const char* next) {
                         .w_stride = plan.w_stride(),
                         .c = c,
                         .c_stride = c_stride,
-                        .next = begin + count < blocks.end ? plan.Block(begin + count) : next};
+                        .next = begin + count < blocks.end ? plan.Block(begin + count) : next,
+                        .pages_in_turn = pages_in_turn};
     if (direct) {
       StreamDirect(plan, count, args);
     } else {
