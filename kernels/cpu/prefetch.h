@@ -15,8 +15,8 @@ int64_t PrefetchBytes(int rows);
 int64_t BlockPrefetchBytes();
 
 // Whether a thread that streams so many bytes of few rows prefetches four pages in turn, to L1,
-// rather than line after line. A core of Intel's servers reads four streams at 1.2 x the speed of
-// one: its prefetcher follows a stream to the end of the page and has to start again on the next.
+// rather than line after line. A core of Intel's servers reads several streams faster than one: its
+// prefetcher follows a stream to the end of the page and has to start again on the next.
 bool PrefetchesPagesInTurn(int64_t bytes);
 
 // The four pages of a window; so far ahead of its loads such a stream is prefetched.
