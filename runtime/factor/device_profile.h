@@ -14,7 +14,9 @@ struct DeviceProfile {
   double f32_flops_per_second = 100e9;   // products with f32 activations
   double bf16_flops_per_second = 300e9;  // products with bf16 activations
   double int8_flops_per_second = 600e9;  // products with quantised activations
-  double step_seconds = 2e-6;            // one parallel region with its barrier
+  // The same of at most kFewRows rows, which AMX's tiles are not for.
+  double few_int8_flops_per_second = 600e9;
+  double step_seconds = 2e-6;  // one parallel region with its barrier
   // Start, epilogue and store of 16 outputs of one row of a product, all threads together.
   double store_seconds = 2e-9;
   // All threads together, from data that fits into the caches of the threads, or into the shared
@@ -24,10 +26,13 @@ struct DeviceProfile {
   int64_t l2_bytes = int64_t{2} << 20;
   int64_t l3_bytes = int64_t{16} << 20;
 
-  double flops_per_second(DType compute) const {
+  static constexpr int64_t kFewRows = 16;
+
+  // Of a product with that many rows.
+  double flops_per_second(DType compute, int64_t rows) const {
     switch (compute) {
       case DType::kI8:
-        return int8_flops_per_second;
+        return rows <= kFewRows ? few_int8_flops_per_second : int8_flops_per_second;
       case DType::kBF16:
         return bf16_flops_per_second;
       default:

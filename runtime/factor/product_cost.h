@@ -36,7 +36,7 @@ inline double ProductSeconds(const ProductShape& p, const DeviceProfile& profile
   if (p.run > 1 && p.run % kBlockRows != 0)
     pieces = p.run > kBlockRows ? 2 : (kBlockRows + p.run - 1) / p.run;
   const auto vectors = static_cast<double>(p.rows * (n / kBlockRows) * pieces);
-  return 2.0 * static_cast<double>(p.rows * n * k) / profile.flops_per_second(p.x) +
+  return 2.0 * static_cast<double>(p.rows * n * k) / profile.flops_per_second(p.x, p.rows) +
          vectors * profile.store_seconds;
 }
 
@@ -50,7 +50,7 @@ inline double HadamardSeconds(int64_t n, int64_t block, int64_t rows,
   // Without a block the strides within a vector are a permutation and a sum each.
   double operations = block == 1 ? 2 * 4 : 2 * static_cast<double>(RoundUp(columns, kBlockRows));
   for (; powers > 1; powers /= 2) operations += 1;
-  return static_cast<double>(rows * n) * operations / profile.flops_per_second(DType::kF32);
+  return static_cast<double>(rows * n) * operations / profile.f32_flops_per_second;
 }
 
 }  // namespace rankine

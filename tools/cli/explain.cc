@@ -210,6 +210,7 @@ Json ProfileJson(const DeviceProfile& profile) {
           {"f32_flops_per_second", profile.f32_flops_per_second},
           {"bf16_flops_per_second", profile.bf16_flops_per_second},
           {"int8_flops_per_second", profile.int8_flops_per_second},
+          {"few_int8_flops_per_second", profile.few_int8_flops_per_second},
           {"l3_bytes_per_second", profile.l3_bytes_per_second},
           {"l2_bytes_per_second", profile.l2_bytes_per_second},
           {"step_seconds", profile.step_seconds}};

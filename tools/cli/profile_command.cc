@@ -35,6 +35,7 @@ absl::Status Profile(const ProfileFlags& flags) {
                                          {"f32_flops_per_second", p.f32_flops_per_second},
                                          {"bf16_flops_per_second", p.bf16_flops_per_second},
                                          {"int8_flops_per_second", p.int8_flops_per_second},
+                                         {"few_int8_flops_per_second", p.few_int8_flops_per_second},
                                          {"step_seconds", p.step_seconds},
                                          {"store_seconds", p.store_seconds},
                                          {"own_share", measured.own_share}};
@@ -43,11 +44,13 @@ absl::Status Profile(const ProfileFlags& flags) {
   }
   PrintNow(absl::StrFormat(
       "%s\nread: memory %.1f GB/s, L3 %.1f, L2 %.1f\n"
-      "products: f32 %.0f GFLOP/s, bf16 %.0f, int8 %.0f\n%.1f us a parallel step, %.2f ns to store "
+      "products: f32 %.0f GFLOP/s, bf16 %.0f, int8 %.0f (few rows %.0f)\n%.1f us a parallel step, "
+      "%.2f ns to store "
       "16 outputs\nkept in %s\n",
       (*device)->description(), p.read_bytes_per_second * 1e-9, p.l3_bytes_per_second * 1e-9,
       p.l2_bytes_per_second * 1e-9, p.f32_flops_per_second * 1e-9, p.bf16_flops_per_second * 1e-9,
-      p.int8_flops_per_second * 1e-9, p.step_seconds * 1e6, p.store_seconds * 1e9, *path));
+      p.int8_flops_per_second * 1e-9, p.few_int8_flops_per_second * 1e-9, p.step_seconds * 1e6,
+      p.store_seconds * 1e9, *path));
   return absl::OkStatus();
 }
 

@@ -69,10 +69,13 @@ double ProductTime(Device& device, DType weights, DType x, Shape shape) {
   return best;
 }
 
+// In the middle of those that DeviceProfile calls few.
+constexpr int64_t kFewTokens = DeviceProfile::kFewRows / 2;
+
 // Operations per second of a product that is bound by arithmetic.
-double ProductFlops(Device& device, DType weights, DType x) {
-  constexpr Shape kShape{256, 1024, 1024};
-  return 2.0 * kShape.tokens * kShape.n * kShape.k / ProductTime(device, weights, x, kShape);
+double ProductFlops(Device& device, DType weights, DType x, int64_t tokens = 256) {
+  const Shape shape{tokens, 1024, 1024};
+  return 2.0 * shape.tokens * shape.n * shape.k / ProductTime(device, weights, x, shape);
 }
 
 // Of 16 outputs: the difference of two products that differ in their outputs alone, and sum so
@@ -87,9 +90,10 @@ double StoreSeconds(Device& device, double flops) {
 }
 
 constexpr double DeviceProfile::*kRateFields[] = {
-    &DeviceProfile::read_bytes_per_second, &DeviceProfile::l3_bytes_per_second,
-    &DeviceProfile::l2_bytes_per_second,   &DeviceProfile::f32_flops_per_second,
-    &DeviceProfile::bf16_flops_per_second, &DeviceProfile::int8_flops_per_second};
+    &DeviceProfile::read_bytes_per_second,    &DeviceProfile::l3_bytes_per_second,
+    &DeviceProfile::l2_bytes_per_second,      &DeviceProfile::f32_flops_per_second,
+    &DeviceProfile::bf16_flops_per_second,    &DeviceProfile::int8_flops_per_second,
+    &DeviceProfile::few_int8_flops_per_second};
 // Takes each figure of `round` that is better; true when a rate was by more than a twentieth.
 bool TakeBetter(const DeviceProfile& round, DeviceProfile* best) {
   constexpr double kNoise = 1.05;
@@ -108,11 +112,13 @@ DeviceProfile MeasureProfile(Device& device) {
   const Stream stream = device.stream();
   const int64_t threads = stream.pool == nullptr ? 1 : stream.pool->num_threads();
   const CacheSizes caches = HostCacheSizes();
-  DeviceProfile profile{.read_bytes_per_second = MeasureReadBandwidth(stream),
-                        .f32_flops_per_second = ProductFlops(device, DType::kF32, DType::kF32),
-                        .bf16_flops_per_second = ProductFlops(device, DType::kBF16, DType::kBF16),
-                        .int8_flops_per_second = ProductFlops(device, DType::kU8, DType::kI8),
-                        .step_seconds = StepSeconds(stream.pool)};
+  DeviceProfile profile{
+      .read_bytes_per_second = MeasureReadBandwidth(stream),
+      .f32_flops_per_second = ProductFlops(device, DType::kF32, DType::kF32),
+      .bf16_flops_per_second = ProductFlops(device, DType::kBF16, DType::kBF16),
+      .int8_flops_per_second = ProductFlops(device, DType::kU8, DType::kI8),
+      .few_int8_flops_per_second = ProductFlops(device, DType::kU8, DType::kI8, kFewTokens),
+      .step_seconds = StepSeconds(stream.pool)};
   profile.store_seconds = StoreSeconds(device, profile.bf16_flops_per_second);
   // Half of a level, so that it holds what is read beside all else.
   profile.l2_bytes = caches.l2 / 2 * threads;

@@ -47,6 +47,7 @@ constexpr Field kRates[] = {
     {"f32_flops_per_second", &DeviceProfile::f32_flops_per_second},
     {"bf16_flops_per_second", &DeviceProfile::bf16_flops_per_second},
     {"int8_flops_per_second", &DeviceProfile::int8_flops_per_second},
+    {"few_int8_flops_per_second", &DeviceProfile::few_int8_flops_per_second},
     {"step_seconds", &DeviceProfile::step_seconds},
     {"store_seconds", &DeviceProfile::store_seconds},
 };
@@ -65,8 +66,8 @@ absl::StatusOr<std::string> ProfilePath(Device& device) {
   } else {
     return absl::FailedPreconditionError("set RANKINE_HOME to a folder for the device profile");
   }
-  // 2: of the figures that a profile has; others are measured anew.
-  return absl::StrFormat("%s/profile-2-%016x.json", folder,
+  // 3: of the figures that a profile has; others are measured anew.
+  return absl::StrFormat("%s/profile-3-%016x.json", folder,
                          Hash(absl::StrCat(ProcessorName(), "\n", device.description())));
 }
 

@@ -63,6 +63,7 @@ class GroupFormsTest : public GroupTest {
             .f32_flops_per_second = 2e10,
             .bf16_flops_per_second = 2e10,
             .int8_flops_per_second = 2e10,
+            .few_int8_flops_per_second = 2e10,
             .step_seconds = 0,
             .l2_bytes_per_second = 1e12,
             .l3_bytes_per_second = 1e12};

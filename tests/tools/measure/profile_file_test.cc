@@ -29,6 +29,7 @@ TEST_F(ProfileFileTest, KeepsEveryFigure) {
                               .f32_flops_per_second = 2e9,
                               .bf16_flops_per_second = 3e9,
                               .int8_flops_per_second = 4e9,
+                              .few_int8_flops_per_second = 3.5e9,
                               .step_seconds = 5e-6,
                               .store_seconds = 6e-9,
                               .l2_bytes_per_second = 6e9,
@@ -43,6 +44,7 @@ TEST_F(ProfileFileTest, KeepsEveryFigure) {
   EXPECT_EQ(loaded->f32_flops_per_second, 2e9);
   EXPECT_EQ(loaded->bf16_flops_per_second, 3e9);
   EXPECT_EQ(loaded->int8_flops_per_second, 4e9);
+  EXPECT_EQ(loaded->few_int8_flops_per_second, 3.5e9);
   EXPECT_EQ(loaded->step_seconds, 5e-6);
   EXPECT_EQ(loaded->store_seconds, 6e-9);
   EXPECT_EQ(loaded->l2_bytes_per_second, 6e9);
