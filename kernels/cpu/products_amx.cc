@@ -60,21 +60,15 @@ __attribute__((always_inline)) inline void ForSums(F f) {
   if constexpr (kI > 1 && kJ > 1) f.template operator()<1, 1>();
 }
 
-// Where x of a tile lies: rows `stride` bytes apart, the second row tile further on.
-struct XPlaces {
-  int64_t stride = 0, row_tile = 0;
-};
-
-template <int kI, int kJ>
-__attribute__((always_inline)) inline void AddStreamedTile(const char* w, int64_t w_stride,
-                                                           const char* x, const XPlaces& at) {
-  amx::Load<4>(x, at.stride);
-  if constexpr (kI > 1) amx::Load<5>(x + at.row_tile, at.stride);
+// Few rows, `x_stride` bytes apart, with one block.
+template <int kI>
+__attribute__((always_inline)) inline void AddStreamedTile(const char* w, const char* x,
+                                                           int64_t x_stride) {
+  amx::Load<4>(x, x_stride);
+  if constexpr (kI > 1) amx::Load<5>(x + amx::kTileRows * x_stride, x_stride);
   amx::Load<6>(w, kStepBytes);
-  if constexpr (kJ > 1) amx::Load<7>(w + w_stride, kStepBytes);
-  ForSums<kI, kJ>([]<int kRowTile, int kBlock>() {
-    amx::AddProductBF16<2 * kRowTile + kBlock, 4 + kRowTile, 6 + kBlock>();
-  });
+  amx::AddProductBF16<0, 4, 6>();
+  if constexpr (kI > 1) amx::AddProductBF16<2, 5, 6>();
 }
 
 template <int kRowTile, int kBlock>
@@ -98,9 +92,10 @@ __attribute__((always_inline)) inline void StoreSum(const TileArgs& args) {
                                     args.c_stride * sizeof(float));
 }
 
+// Row tiles of a panel with its blocks: weights come from L1 and x, whole tiles, past it.
 template <int kI, int kJ>
-__attribute__((always_inline)) inline void AddTile(const char* w, int64_t w_stride, const char* x,
-                                                   int64_t row_tile) {
+__attribute__((always_inline)) inline void AddPanelTile(const char* w, int64_t w_stride,
+                                                        const char* x, int64_t row_tile) {
   amx::Load<6>(w, kStepBytes);
   amx::LoadPastL1<4>(x, amx::kTileRowBytes);
   amx::AddProductBF16<0, 4, 6>();
@@ -146,12 +141,11 @@ void StreamTiles(const TileArgs& args, int64_t tile_steps) {
   Shape(args.rows, tile_steps);
   LoadSums<kI, 1>(args);
   const int64_t ahead = args.pages_in_turn ? kPrefetchWindow : kTileAhead;
-  const XPlaces at{.stride = args.x_stride, .row_tile = amx::kTileRows * args.x_stride};
   const char* w = args.w;
   const char* x = args.x;
   for (int64_t step = 0; step < args.steps; step += tile_steps) {
     PrefetchLines<2>(Ahead(args, step, ahead), kTileSteps, args.pages_in_turn);
-    AddStreamedTile<kI, 1>(w, 0, x, at);
+    AddStreamedTile<kI>(w, x, args.x_stride);
     w += tile_steps * kStepBytes;
     x += tile_steps * 4;
   }
@@ -221,7 +215,7 @@ void SweepTiles(TileArgs args, Range steps, int64_t pairs, int64_t lines) {
         PrefetchLines<2>(args.next + block * args.w_stride, lines, /*pages_in_turn=*/false);
         PrefetchChains(chains + block * args.c_block_stride, chain_lines);
       }
-      AddTile<kI, kJ>(w, args.w_stride, x, row_tile);
+      AddPanelTile<kI, kJ>(w, args.w_stride, x, row_tile);
       args.next += lines * 64;
       chains += chain_lines * kBlockRows;
       w += amx::kTileBytes;
