@@ -10,10 +10,10 @@
 namespace rankine {
 namespace {
 
-// Blocks whose chains are kept before their epilogue: 12 rows x 16 blocks x 64 bytes = 12 kB of
+// Blocks whose chains are kept before their epilogue: 32 rows x 16 blocks x 64 bytes = 32 kB of
 // stack.
 constexpr int64_t kMaxBlocks = 16;
-// Columns of x copied at once: 12 rows x 1024 x 4 bytes = 48 kB of stack. One row is copied whole
+// Columns of x copied at once: 32 rows x 1024 x 4 bytes = 128 kB of stack. One row is copied whole
 // if it fits, so that weights are read in the order in which they lie.
 constexpr int64_t kSlabColumns = 1024, kSlabColumnsOfOneRow = kMaxTileRows * kSlabColumns;
 constexpr int64_t kMaxSlabStride = kSlabColumns * sizeof(float) + 64;
